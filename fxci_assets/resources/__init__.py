@@ -1,0 +1,1 @@
+"""The outside systems, one module each, behind interfaces that the sandbox implements too."""
