@@ -1,4 +1,4 @@
-"""Firefox-CI's data platform: what a push costs, how long tasks queue, how much machine time is idle.
+"""Firefox-CI's data platform: what a push costs, how long tasks queue, how much time is idle.
 
 The packages, from the inside out: `taskcluster` (what a message means; plain functions),
 `archive` (durable files and what lies in them), `drain` and `freshness` (how messages become

@@ -65,6 +65,8 @@ class Table:
     group: str
     kinds: frozenset[str]
     rules: tuple[Rule, ...] = ()
+    event_time: str | None = None
+    """The column that says when what a row is about happened, if there is one."""
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -135,9 +137,7 @@ TASK_RUNS = Table(
         ),
         _required("resolved", "TIMESTAMP", "When the run ended."),
         _required("scheduled", "TIMESTAMP", "When the run became ready for a worker to claim."),
-        _nullable(
-            "started", "TIMESTAMP", "When a worker claimed the run; NULL if none ever did."
-        ),
+        _nullable("started", "TIMESTAMP", "When a worker claimed the run; NULL if none ever did."),
         _required(
             "state",
             "STRING",
@@ -161,6 +161,7 @@ TASK_RUNS = Table(
     clustering=("task_id", "run_id"),
     group="pulse",
     kinds=frozenset({"pulse", "table"}),
+    event_time="resolved",
     rules=(
         Rule(
             "day_of_resolution",

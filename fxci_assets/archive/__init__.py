@@ -1,0 +1,35 @@
+"""Durable files: what was received, what could not be used, and the state of queues and rebuilds.
+
+`store` makes bytes durable; `events`, `quarantine` and `records` say what lies in the files.
+Event files are append-only: never rewritten, renamed over or compacted. What a message means is
+`fxci_assets.taskcluster`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fxci_assets.archive.events import EventFiles
+from fxci_assets.archive.quarantine import Quarantine
+from fxci_assets.archive.records import BuildRecords, QueueRecords
+from fxci_assets.archive.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """All that lies under one prefix."""
+
+    events: EventFiles
+    quarantine: Quarantine
+    queues: QueueRecords
+    builds: BuildRecords
+
+    @classmethod
+    def over(cls, store: Store, target: str) -> Archive:
+        """`target` is the project and dataset whose tables' builds are recorded here."""
+        return cls(
+            EventFiles(store),
+            Quarantine(store),
+            QueueRecords(store),
+            BuildRecords(store, target),
+        )

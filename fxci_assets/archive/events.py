@@ -1,0 +1,109 @@
+"""Messages as they were received, in one folder for each UTC day they are filed under.
+
+`pulse_events/date=YYYY-MM-DD/<unique>.parquet` with the columns of EVENT_SCHEMA, zstd. Which
+days those are is decided by `fxci_assets.taskcluster.filing`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fxci_assets.archive.store import Store
+
+EVENT_SCHEMA = pa.schema(
+    [
+        pa.field("exchange", pa.string(), nullable=False),
+        pa.field("routing_key", pa.string(), nullable=False),
+        pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("body", pa.binary(), nullable=False),
+    ]
+)
+"""A message as it was received."""
+
+_FOLDER = "pulse_events"
+_FORMAT_KEY = b"fxci.format"
+_FORMAT = b"pulse_events/1"
+
+
+class ArchiveError(Exception):
+    """A file of the archive is not what it should be."""
+
+
+class EventFiles:
+    """The archived messages."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def write(self, day: dt.date, events: pa.Table) -> int:
+        """Add one file to a day; it is durable on return. Returns its size in bytes."""
+        data = to_parquet(events, _FORMAT)
+        received_at = events["received_at"][0].as_py()
+        name = f"{received_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex}.parquet"
+        self._store.create(f"{_folder(day)}/{name}", data)
+        return len(data)
+
+    def days(self) -> list[dt.date]:
+        """The days under which anything is filed, ascending."""
+        return days_of(self._store.folders(_FOLDER))
+
+    def files(self, day: dt.date) -> list[str]:
+        """Names of the day's files, sorted. Files are never changed, so that the names stand for
+        the contents."""
+        return self._store.files(_folder(day))
+
+    def read(self, day: dt.date, files: Sequence[str]) -> Iterator[pa.Table]:
+        """The messages of some of the day's files, file by file.
+
+        Raises ArchiveError where one cannot be read.
+        """
+        for name in files:
+            path = f"{_folder(day)}/{name}"
+            yield from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
+
+    def uri(self, day: dt.date) -> str:
+        return self._store.uri(_folder(day))
+
+
+def _folder(day: dt.date) -> str:
+    return f"{_FOLDER}/date={day.isoformat()}"
+
+
+def days_of(folders: Sequence[str]) -> list[dt.date]:
+    """The days of folders named `date=YYYY-MM-DD`."""
+    return [dt.date.fromisoformat(name.removeprefix("date=")) for name in folders]
+
+
+def to_parquet(rows: pa.Table, format: bytes) -> bytes:
+    """A Parquet file that names its format. Bodies differ from each other, so that a dictionary
+    or statistics of them would only cost time."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        rows.replace_schema_metadata({_FORMAT_KEY: format}),
+        sink,
+        compression="zstd",
+        use_dictionary=["exchange"],
+        write_statistics=False,
+    )
+    return sink.getvalue()  # type: ignore[no-any-return]
+
+
+def from_parquet(data: bytes, format: bytes, uri: str) -> pa.Table:
+    """Raises ArchiveError where the file is damaged or of another format."""
+    try:
+        # Without its own threads: the files are small, and many.
+        rows = pq.read_table(pa.BufferReader(data), use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArchiveError(f"{uri} cannot be read: {error}") from error
+    found = (rows.schema.metadata or {}).get(_FORMAT_KEY)
+    if found != format:
+        raise ArchiveError(
+            f"{uri} has the format {(found or b'none').decode()}, not {format.decode()}: "
+            "it was written by another version"
+        )
+    return rows

@@ -1,0 +1,120 @@
+"""Durable files under one prefix: a local folder now, an object store by the same interface.
+
+Here belongs how bytes become durable and are listed. What lies in the files, and what their
+names mean, does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+_TEMPORARY = ".tmp-"
+
+
+class Store(Protocol):
+    """Files named by relative POSIX paths. When a method returns, its effect survives a crash
+    of the process and of the machine."""
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a new file, whole or not at all. Raises FileExistsError if there is one."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file, whole or not at all, in place of any before it."""
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes. Raises FileNotFoundError."""
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the files directly in a folder, sorted; none if there is no such folder."""
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder, sorted."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+
+    def uri(self, path: str) -> str:
+        """Where a person finds the path."""
+
+
+class LocalStore:
+    """A folder. Through `os`, because fsspec's local filesystem never calls fsync."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, path: str, data: bytes) -> None:
+        self._write(path, data, new=True)
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._write(path, data, new=False)
+
+    def _write(self, path: str, data: bytes, *, new: bool) -> None:
+        target = self._root / PurePosixPath(path)
+        make_durable_folder(target.parent)
+        temporary = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if new:
+                # A hard link, unlike a rename, refuses to replace what is there.
+                os.link(temporary, target)
+            else:
+                temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+    def read(self, path: str) -> bytes:
+        return (self._root / path).read_bytes()
+
+    def files(self, folder: str) -> list[str]:
+        return self._entries(folder, folders=False)
+
+    def folders(self, folder: str) -> list[str]:
+        return self._entries(folder, folders=True)
+
+    def _entries(self, folder: str, *, folders: bool) -> list[str]:
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(
+                    entry.name
+                    for entry in entries
+                    if entry.is_dir() == folders and not entry.name.startswith(_TEMPORARY)
+                )
+        except FileNotFoundError:
+            return []
+
+    def remove(self, path: str) -> None:
+        target = self._root / path
+        with contextlib.suppress(FileNotFoundError):
+            target.unlink()
+            sync_folder(target.parent)
+
+    def uri(self, path: str) -> str:
+        return (self._root / path).absolute().as_uri()
+
+
+def make_durable_folder(folder: Path) -> None:
+    """Make a folder and its parents. A new folder's entry is durable only once its parent has
+    been synchronised (fsync(2))."""
+    if folder.is_dir():
+        return
+    make_durable_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,264 @@
+"""Drain and rebuild, as the command line and the assets share them.
+
+Here the parts come together: a source of messages, the archive, the builders and a warehouse.
+Each part's own subject stays in its module; Dagster and the command line are shells around this.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fxci_assets import freshness
+from fxci_assets.archive import Archive
+from fxci_assets.archive.quarantine import Item, Replayed
+from fxci_assets.builders import BUILDERS, Builder, Files
+from fxci_assets.drain import DrainLimits, DrainReport, decide, drain, file_messages
+from fxci_assets.freshness import Inputs, RowsHash, Tallied, Written
+from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
+from fxci_assets.resources.warehouse import Warehouse
+from fxci_assets.settings import Settings
+from fxci_assets.tables import Table
+
+_log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """What was asked for cannot be done, and why. One line."""
+
+
+class RebuildsFailed(Exception):
+    """Some days could not be rebuilt; they stay stale, and their old rows stay as they are."""
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDay:
+    """A day of a table that must be rebuilt."""
+
+    table: Table
+    day: dt.date
+    input_version: str
+    reason: str
+    built_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild of one day of one table did."""
+
+    table: Table
+    day: dt.date
+    rows: int
+    repeats: int
+    """Rows that several messages told, less one each."""
+    bytes: int
+    seconds: float
+    first_event: dt.datetime | None
+    last_event: dt.datetime | None
+    uri: str
+    input_version: str
+    data_version: str
+    counts: Mapping[str, Tallied]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Messages to the archive, and the archive to tables."""
+
+    archive: Archive
+    warehouse: Warehouse
+    first_day: dt.date
+    limits: DrainLimits
+    run_limit: dt.timedelta
+    clock: Callable[[], dt.datetime] = utc_now
+    builders: Sequence[Builder] = BUILDERS
+
+    @classmethod
+    def of(cls, settings: Settings, archive: Archive, warehouse: Warehouse) -> Pipeline:
+        bounds = settings.drain
+        batch = BatchLimits(bounds.batch_messages, bounds.batch_bytes, bounds.batch_seconds)
+        limits = DrainLimits(batch, bounds.max_messages, bounds.max_seconds)
+        return cls(archive, warehouse, settings.start_date, limits, settings.run_limit)
+
+    def today(self) -> dt.date:
+        return self.clock().date()
+
+    def floor(self) -> dt.date:
+        """The first day that is ever built; earlier ones are never stale and never written."""
+        return self.first_day
+
+    def drain(
+        self,
+        source: PulseSource,
+        progress: Callable[[DrainReport], None] = lambda report: None,
+    ) -> DrainReport:
+        """Move what is in the queues to the archive. Days are not rebuilt by this."""
+        return drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
+
+    def replay(self, item: Item, body: bytes | None) -> Sequence[dt.date]:
+        """File a message from quarantine like a new one, with another body if one is given, and
+        mark it replayed. Returns the days it is filed under.
+
+        Raises Refused where it still cannot be used.
+        """
+        now = self.clock()
+        message = Message(item.exchange, item.routing_key, item.body if body is None else body)
+        filing = decide(message, now, self.first_day)
+        if not filing.days or filing.reasons:
+            raise Refused(f"{item.id} cannot be filed: {', '.join(filing.reasons)}")
+        file_messages([message], now, self.archive, self.first_day, DrainReport())
+        self.archive.quarantine.mark_replayed(item.id, Replayed(now, body is not None))
+        return sorted(filing.days)
+
+    def stale(self, since: dt.date | None = None) -> list[StaleDay]:
+        """The days up to today that must be rebuilt, oldest first; from `since`, or from the
+        floor."""
+        found: list[StaleDay] = []
+        first = max(self.floor(), since) if since else self.floor()
+        now = self.clock()
+        records = self.archive.builds
+        for builder in self.builders:
+            days = set(builder.days(self.archive))
+            for table in builder.tables:
+                days.update(records.built_days(table.name))
+            for day in sorted(days):
+                if not first <= day <= now.date():
+                    continue
+                version = builder.resolve(self.archive, day).version
+                for table in builder.tables:
+                    built = records.built(table.name, day)
+                    marks = records.marks(table.name, day)
+                    reason = freshness.staleness(version, built, marks, now, self.run_limit)
+                    if reason is not None:
+                        built_at = built.built_at if built else None
+                        found.append(StaleDay(table, day, version, reason, built_at))
+        return sorted(found, key=lambda stale: (stale.day, stale.table.name))
+
+    def rebuild(self, tables: Collection[Table], day: dt.date) -> list[Rebuilt]:
+        """Build a day of tables anew and replace the old rows, whether it is stale or not.
+
+        Raises Refused for a day that is never built, freshness.InputsKeepChanging, and what the
+        archive and the warehouse raise.
+        """
+        if day < self.floor():
+            raise Refused(f"{day} is before {self.floor()}, the first day that is built")
+        if day > self.today():
+            raise Refused(f"{day} has not begun")
+        done: list[Rebuilt] = []
+        for builder in self.builders:
+            wanted = [table for table in builder.tables if table in tables]
+            if wanted:
+                done += self._rebuild(builder, wanted, day)
+        return done
+
+    def _rebuild(self, builder: Builder, tables: Sequence[Table], day: dt.date) -> list[Rebuilt]:
+        done: dict[str, Rebuilt] = {}
+
+        def build(inputs: Inputs[Files]) -> dict[str, Written]:
+            started = time.monotonic()
+            built = builder.build(self.archive, day, inputs, tables)
+            self.archive.quarantine.add(
+                Item(*event, quarantined_at=self.clock()) for event in built.unusable
+            )
+            for table in tables:
+                seen = _Seen(table)
+                write = self.warehouse.write_partition(table, day, seen.over(built.batches(table)))
+                done[table.name] = Rebuilt(
+                    table,
+                    day,
+                    rows=seen.hash.rows,
+                    repeats=built.staged(table) - seen.hash.rows,
+                    bytes=write.bytes,
+                    seconds=time.monotonic() - started,
+                    first_event=seen.first,
+                    last_event=seen.last,
+                    uri=write.uri,
+                    input_version=inputs.version,
+                    data_version=seen.hash.hexdigest(),
+                    counts={
+                        name: Tallied(tally.count, tuple(tally.examples))
+                        for name, tally in built.counts(table).items()
+                    },
+                )
+                started = time.monotonic()
+            return {
+                name: Written(made.data_version, made.rows, made.counts)
+                for name, made in done.items()
+            }
+
+        freshness.rebuild(
+            [table.name for table in tables],
+            day,
+            self.archive.builds,
+            lambda: builder.resolve(self.archive, day),
+            build,
+            self.clock,
+            self.run_limit,
+        )
+        for made in done.values():
+            _log.info("%s %s: %d rows", made.table.name, day, made.rows)
+        return list(done.values())
+
+    def rebuild_stale(
+        self, progress: Callable[[Rebuilt], None] = lambda rebuilt: None
+    ) -> list[Rebuilt]:
+        """Rebuild every stale day up to today. One that fails does not keep the others from
+        being built; at the end, RebuildsFailed names those that did."""
+        days: dict[dt.date, list[Table]] = {}
+        for stale in self.stale():
+            days.setdefault(stale.day, []).append(stale.table)
+        return self.rebuild_each(days, progress)
+
+    def rebuild_each(
+        self,
+        days: Mapping[dt.date, Collection[Table]],
+        progress: Callable[[Rebuilt], None] = lambda rebuilt: None,
+    ) -> list[Rebuilt]:
+        """Rebuild some tables on some days, as `rebuild_stale` does."""
+        done: list[Rebuilt] = []
+        failed: list[str] = []
+        for day, tables in days.items():
+            try:
+                rebuilt = self.rebuild(tables, day)
+            except Refused:
+                raise
+            except Exception as error:
+                _log.exception("%s could not be rebuilt", day)
+                failed.append(f"{day} ({error})")
+                continue
+            for made in rebuilt:
+                progress(made)
+            done += rebuilt
+        if failed:
+            raise RebuildsFailed(f"not rebuilt: {'; '.join(failed)}")
+        return done
+
+
+class _Seen:
+    """What passes by on its way to the warehouse."""
+
+    def __init__(self, table: Table) -> None:
+        self.hash = RowsHash()
+        self.first: dt.datetime | None = None
+        self.last: dt.datetime | None = None
+        self._times = table.event_time
+
+    def over(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self.hash.update(batch)
+            if self._times:
+                ends = pc.min_max(batch.column(self._times)).as_py()
+                if ends["min"] is not None:
+                    self.first = min(filter(None, (self.first, ends["min"])))
+                    self.last = max(filter(None, (self.last, ends["max"])))
+            yield batch

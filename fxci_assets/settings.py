@@ -1,0 +1,227 @@
+"""What can be set, by section, and where it is read from.
+
+An explicit configuration file beats the environment (`FXCI_ETL_<SECTION>_<KEY>`), which beats
+`$XDG_CONFIG_HOME/fxci-etl/config.toml`, which beats the defaults. The names of the sections
+pulse, bigquery and storage and their keys exist outside this project and stay. What a setting is
+used for does not belong here; a command calls `require` for what it needs before it does anything.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Literal, NoReturn, get_args
+
+import msgspec
+
+Deployment = Literal["sandbox", "local"]
+
+
+class SettingsError(Exception):
+    """A setting is missing, or not what it should be. One line, for the person who sets it."""
+
+
+class Secret:
+    """A value that is never shown: not in a repr, a log or a message."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """The AMQP server with Taskcluster's messages."""
+
+    user: str | None = None
+    password: Secret | None = None
+    host: str = "pulse.mozilla.org"
+    port: int = 5671
+    durable: bool = True
+    tls: bool = True
+
+
+class BigQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Names of the warehouse: the same in a local folder."""
+
+    project: str = "moz-fx-data-shared-prod"
+    dataset: str = "fxci_derived"
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """How messages are read: when a batch is filed, and when a drain ends."""
+
+    batch_messages: int = 5_000
+    batch_bytes: int = 16_000_000
+    batch_seconds: float = 5.0
+    max_messages: int = 2_000_000
+    max_seconds: float = 1_800.0
+    # PulseGuardian warns at 2,000 messages in a queue and deletes it at 8,000.
+    queue_warning: int = 2_000
+
+
+class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
+    """When days are built again."""
+
+    run_limit_seconds: float = 3_600.0
+    window_days: int = 35
+    older_days_seconds: float = 3_600.0
+    max_attempts: int = 3
+
+
+class Checks(msgspec.Struct, frozen=True, kw_only=True):
+    """When a check fails."""
+
+    quarantine_per_day: int = 50
+    exception_share: float = 0.10
+    data_age_seconds: float = 7_200.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set."""
+
+    deployment: Deployment = "sandbox"
+    start_date: dt.date = dt.date(2024, 7, 8)
+    sandbox_dir: Path = Path(".sandbox")
+    sandbox_tasks_per_day: int = 2_000
+    sandbox_seed: int = 1
+    sandbox_days: int = 3
+    pulse: Pulse = Pulse()
+    bigquery: BigQuery = BigQuery()
+    drain: Drain = Drain()
+    rebuild: Rebuild = Rebuild()
+    checks: Checks = Checks()
+
+    @property
+    def run_limit(self) -> dt.timedelta:
+        """How long a rebuild may take before it counts as dead."""
+        return dt.timedelta(seconds=self.rebuild.run_limit_seconds)
+
+
+_PLAIN = {
+    "deployment": "FXCI_DEPLOYMENT",
+    "start_date": "FXCI_START_DATE",
+    "sandbox_dir": "FXCI_SANDBOX_DIR",
+    "sandbox_tasks_per_day": "FXCI_SANDBOX_TASKS_PER_DAY",
+    "sandbox_seed": "FXCI_SANDBOX_SEED",
+    "sandbox_days": "FXCI_SANDBOX_DAYS",
+}
+
+
+def variable(section: str, key: str) -> str:
+    """The environment variable of a setting."""
+    return f"FXCI_ETL_{section}_{key}".upper()
+
+
+def default_config_file(environment: Mapping[str, str]) -> Path:
+    folder = environment.get("XDG_CONFIG_HOME")
+    return (Path(folder) if folder else Path.home() / ".config") / "fxci-etl" / "config.toml"
+
+
+def load(environment: Mapping[str, str] = os.environ, config: Path | None = None) -> Settings:
+    """The settings in force. Raises SettingsError.
+
+    `config` is a file that was named explicitly, and must be there. Unknown variables, sections
+    and keys are ignored: the jobs that run today set some that are no longer used.
+    """
+    explicit = _read(config, must_exist=True) if config else {}
+    implicit = _read(default_config_file(environment), must_exist=False)
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(Settings):
+        if field.name in _PLAIN:
+            name = _PLAIN[field.name]
+            if environment.get(name):
+                values[field.name] = _convert(environment[name], field.type, name)
+            continue
+        section: dict[str, object] = {}
+        for setting in msgspec.structs.fields(field.type):
+            name = variable(field.name, setting.name)
+            for content, source in (
+                (_get(explicit, field.name, setting.name), f"{config}"),
+                (environment.get(name) or None, None),
+                (_get(implicit, field.name, setting.name), "the configuration file"),
+            ):
+                if content is not None:
+                    label = f"[{field.name}] {setting.name} in {source}" if source else name
+                    section[setting.name] = _convert(content, setting.type, label)
+                    break
+        values[field.name] = field.type(**section)
+    settings = Settings(**values)  # type: ignore[arg-type]
+    if settings.sandbox_tasks_per_day < 1 or settings.sandbox_days < 0:
+        raise SettingsError("FXCI_SANDBOX_TASKS_PER_DAY must be at least 1, FXCI_SANDBOX_DAYS 0")
+    return settings
+
+
+def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f"There is no configuration file {path}") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _get(config: Mapping[str, object], section: str, key: str) -> object:
+    content = config.get(section)
+    return content.get(key) if isinstance(content, dict) else None
+
+
+def _hook(type: type, value: object) -> object:
+    if type is Secret and isinstance(value, str):
+        return Secret(value)
+    if issubclass(type, Path) and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError
+
+
+def _convert(value: object, type: object, name: str) -> object:
+    if isinstance(value, str):
+        value = value.strip()
+    try:
+        return msgspec.convert(value, type, strict=False, dec_hook=_hook)
+    except (msgspec.ValidationError, NotImplementedError):
+        # The value itself is not shown: it may be a secret.
+        raise SettingsError(f"{name} must be {_expected(type)}") from None
+
+
+def _expected(type: object) -> str:
+    if allowed := get_args(type):
+        return " or ".join(str(value) for value in allowed if value is not NoneType)
+    names = {int: "a whole number", float: "a number", bool: "true or false", dt.date: "a date"}
+    return names.get(type, "text")  # type: ignore[call-overload, no-any-return]
+
+
+def require(settings: Settings, section: Literal["pulse"], *keys: str) -> None:
+    """Raise SettingsError, in one line, for the first of the section's settings that is missing."""
+    values = getattr(settings, section)
+    for key in keys:
+        if getattr(values, key) is None:
+            _missing(section, key)
+
+
+def _missing(section: str, key: str) -> NoReturn:
+    raise SettingsError(
+        f"{variable(section, key)} is not set (nor is [{section}] {key} in a configuration file)"
+    )

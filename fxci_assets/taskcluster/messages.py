@@ -1,0 +1,55 @@
+"""The parts of a queue message that this project reads, and how they are decoded.
+
+Here belongs the shape of a message. Which day it is filed under is `filing`; which rows it
+becomes is `rows`. The shapes are those of Taskcluster's published schemas (queue, v1), less what
+is not read: unknown fields are skipped, and fields that old messages lack are optional.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import msgspec
+
+Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+"""A timestamp with its zone; the queue writes UTC with milliseconds."""
+
+RESOLVED_STATES = frozenset({"completed", "failed", "exception"})
+"""The states from which a run never changes again."""
+
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a body raises: RecursionError for thousands of nested brackets, and
+UnicodeDecodeError for bytes that are not UTF-8 within a string."""
+
+UNREADABLE = "unreadable"
+"""Reason of quarantine: the body is not JSON."""
+
+NOT_AN_OBJECT = "not-an-object"
+"""Reason of quarantine: the body is JSON, and not an object."""
+
+
+class Unusable(Exception):
+    """A message, or a part of it, that cannot be used. Its text is the reason of quarantine: a
+    short name, the same for all messages with the same fault."""
+
+
+def decode_object(body: bytes) -> dict[str, object]:
+    """The body as plain data, for messages whose shape is not the published one.
+
+    Raises Unusable where it is not JSON, or not an object.
+    """
+    try:
+        content = msgspec.json.decode(body)
+    except DECODE_ERRORS:
+        raise Unusable(UNREADABLE) from None
+    if not isinstance(content, dict):
+        raise Unusable(NOT_AN_OBJECT)
+    return content
+
+
+def utc_day(instant: dt.datetime) -> dt.date:
+    """The UTC day of an instant. Raises OverflowError at the very edges of the calendar."""
+    if instant.tzinfo is not dt.UTC:
+        instant = instant.astimezone(dt.UTC)
+    return instant.date()
