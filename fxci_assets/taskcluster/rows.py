@@ -460,7 +460,7 @@ class TaskTables:
                 )
                 rows = _without(rows, disputed, TASK_RUNS.key)
                 keys = {(r["task_id"], r["run_id"]) for r in disputed.to_pylist()}
-                rows = pa.concat_tables([rows, self._settled_runs(keys)])
+                rows = pa.concat_tables([rows, self._settled_runs(keys).cast(rows.schema)])
             yield _finished(rows, TASK_RUNS, schema, self._day)
 
     def _settled_runs(self, keys: set[tuple[str, int]]) -> pa.Table:

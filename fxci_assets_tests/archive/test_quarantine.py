@@ -1,0 +1,56 @@
+"""What could not be used is kept once, and found again."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from fxci_assets.archive.quarantine import Item, Quarantine, Replayed
+from fxci_assets.archive.store import LocalStore
+from fxci_assets_tests.events import DAY, RECEIVED
+
+
+@pytest.fixture
+def quarantine(tmp_path: Path) -> Quarantine:
+    return Quarantine(LocalStore(tmp_path))
+
+
+def item(body: bytes = b"{", reason: str = "unreadable", hours: int = 0) -> Item:
+    received = RECEIVED - dt.timedelta(hours=hours)
+    return Item(reason, "exchange", "key", received, body, received)
+
+
+def test_an_item_comes_back_whole(quarantine: Quarantine) -> None:
+    quarantine.add([item(b"\xff\x00")])
+    assert list(quarantine.items()) == [item(b"\xff\x00")]
+
+
+def test_the_same_message_for_the_same_reason_is_one_item(quarantine: Quarantine) -> None:
+    quarantine.add([item(), item(), item(b"[")])
+    quarantine.add([item(hours=3)])  # the same day, in another company
+    quarantine.add([item(hours=30)])  # the day before
+    quarantine.add([item(reason="no-status")])
+    found = [(i.body, i.reason) for i in quarantine.items()]
+    assert sorted(found) == [(b"[", "unreadable"), (b"{", "no-status"), (b"{", "unreadable")]
+
+
+def test_adding_the_same_items_again_writes_nothing(quarantine: Quarantine, tmp_path: Path) -> None:
+    quarantine.add([item(), item(b"[")])
+    before = list(tmp_path.rglob("*.parquet"))
+    quarantine.add([item(b"["), item()])
+    assert list(tmp_path.rglob("*.parquet")) == before
+
+
+def test_items_since_a_day(quarantine: Quarantine) -> None:
+    quarantine.add([item(b"old", hours=30), item(b"new")])
+    assert [i.body for i in quarantine.items(since=RECEIVED.date())] == [b"new"]
+    assert [i.body for i in quarantine.items(since=DAY)] == [b"old", b"new"]
+
+
+def test_what_was_replayed_is_known(quarantine: Quarantine) -> None:
+    replayed = Replayed(RECEIVED, mended=True)
+    quarantine.mark_replayed(item().id, replayed)
+    assert quarantine.replayed() == {item().id: replayed}
+    assert list(quarantine.items()) == []

@@ -1,0 +1,61 @@
+"""The state of queues and builds survives as it was written."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from fxci_assets.archive import Archive
+from fxci_assets.archive.records import Gap
+from fxci_assets.archive.store import LocalStore
+from fxci_assets.freshness import Built, Tallied
+from fxci_assets_tests.events import DAY, NEXT_DAY, RECEIVED
+
+QUEUE = "queue/fxci/task-failed"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive.over(LocalStore(tmp_path), "project.dataset")
+
+
+def test_when_a_queue_was_drained(archive: Archive) -> None:
+    assert archive.queues.drained(QUEUE) is None
+    archive.queues.record_drained(QUEUE, RECEIVED)
+    assert archive.queues.drained(QUEUE) == RECEIVED
+    assert archive.queues.drained("queue/fxci/task-completed") is None
+
+
+def test_a_gap_is_open_until_it_is_closed(archive: Archive) -> None:
+    gap = Gap(QUEUE, RECEIVED, RECEIVED + dt.timedelta(hours=2))
+    archive.queues.record_gap(gap)
+    archive.queues.record_gap(gap)
+    assert archive.queues.open_gaps() == [gap]
+    archive.queues.close_gap(gap, RECEIVED, "repaired by hand")
+    assert archive.queues.open_gaps() == []
+
+
+def test_builds_are_recorded_by_table_and_day(archive: Archive) -> None:
+    built = Built("v", "d", 7, RECEIVED, {"conflicting_runs": Tallied(1, ("a/0",))})
+    archive.builds.record("tasks_v2", DAY, built)
+    assert archive.builds.built("tasks_v2", DAY) == built
+    assert archive.builds.built("tasks_v2", NEXT_DAY) is None
+    assert archive.builds.built("task_runs_v1", DAY) is None
+    assert archive.builds.built_days("tasks_v2") == [DAY]
+
+
+def test_builds_of_another_target_are_not_ours(archive: Archive, tmp_path: Path) -> None:
+    archive.builds.record("tasks_v2", DAY, Built("v", "d", 7, RECEIVED))
+    other = Archive.over(LocalStore(tmp_path), "project.shadow")
+    assert other.builds.built("tasks_v2", DAY) is None
+
+
+def test_marks_of_rebuilds_under_way(archive: Archive) -> None:
+    mark = archive.builds.put_mark("tasks_v2", DAY, RECEIVED)
+    other = archive.builds.put_mark("tasks_v2", DAY, RECEIVED)
+    assert {m.id for m in archive.builds.marks("tasks_v2", DAY)} == {mark.id, other.id}
+    archive.builds.remove_mark("tasks_v2", DAY, mark)
+    archive.builds.remove_mark("tasks_v2", DAY, mark)
+    assert archive.builds.marks("tasks_v2", DAY) == [other]
