@@ -24,7 +24,7 @@ from fxci_assets.freshness import Inputs, RowsHash, Tallied, Written
 from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
 from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.settings import Settings
-from fxci_assets.tables import Table
+from fxci_assets.tables import TASK_RUNS, Table
 
 _log = logging.getLogger(__name__)
 
@@ -119,6 +119,24 @@ class Pipeline:
         file_messages([message], now, self.archive, self.first_day, DrainReport())
         self.archive.quarantine.mark_replayed(item.id, Replayed(now, body is not None))
         return sorted(filing.days)
+
+    def in_quarantine(self, since: dt.date = dt.date.min) -> list[Item]:
+        """What is in quarantine and was not replayed, received on a day or later."""
+        replayed = self.archive.quarantine.replayed()
+        return [item for item in self.archive.quarantine.items(since) if item.id not in replayed]
+
+    def newest_event(self) -> dt.datetime | None:
+        """When the newest run in `task_runs_v1` was resolved, by its newest day with rows."""
+        for day in reversed(self.warehouse.partitions(TASK_RUNS)):
+            rows = self.warehouse.query(
+                f"SELECT MAX(resolved) AS newest FROM `{self.warehouse.target}.{TASK_RUNS.name}` "
+                "WHERE submission_date = @day",
+                {"day": day},
+            )
+            newest: dt.datetime | None = rows["newest"][0].as_py()
+            if newest is not None:
+                return newest
+        return None
 
     def stale(self, since: dt.date | None = None) -> list[StaleDay]:
         """The days up to today that must be rebuilt, oldest first; from `since`, or from the

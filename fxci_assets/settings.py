@@ -14,11 +14,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Literal, NoReturn, get_args
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 
 Deployment = Literal["sandbox", "local"]
+
+Value = TypeVar("Value")
 
 
 class SettingsError(Exception):
@@ -165,6 +167,7 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
                     break
         values[field.name] = field.type(**section)
     settings = Settings(**values)  # type: ignore[arg-type]
+    settings = msgspec.structs.replace(settings, sandbox_dir=settings.sandbox_dir.absolute())
     if settings.sandbox_tasks_per_day < 1 or settings.sandbox_days < 0:
         raise SettingsError("FXCI_SANDBOX_TASKS_PER_DAY must be at least 1, FXCI_SANDBOX_DAYS 0")
     return settings
@@ -213,15 +216,11 @@ def _expected(type: object) -> str:
     return names.get(type, "text")  # type: ignore[call-overload, no-any-return]
 
 
-def require(settings: Settings, section: Literal["pulse"], *keys: str) -> None:
-    """Raise SettingsError, in one line, for the first of the section's settings that is missing."""
-    values = getattr(settings, section)
-    for key in keys:
-        if getattr(values, key) is None:
-            _missing(section, key)
-
-
-def _missing(section: str, key: str) -> NoReturn:
-    raise SettingsError(
-        f"{variable(section, key)} is not set (nor is [{section}] {key} in a configuration file)"
-    )
+def require(value: Value | None, section: str, key: str) -> Value:
+    """The value of a setting that is needed. Raises SettingsError, in one line, if it is not set."""
+    if value is None:
+        name = variable(section, key)
+        raise SettingsError(
+            f"{name} is not set (nor is [{section}] {key} in a configuration file)"
+        )
+    return value

@@ -1,0 +1,59 @@
+# Two commands do it all on a fresh machine with Python 3.11 or newer, pip and make:
+# `make demo` runs the pipeline in the sandbox, `make test` runs the tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SANDBOX ?= .sandbox
+HOME_OF_DAGSTER := $(abspath $(SANDBOX))/dagster
+
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+.PHONY: install demo dev test check format lock clean
+
+install: $(VENV)/installed
+
+# The stamp is newer than what it was made from, so that a changed requirement installs again.
+$(VENV)/installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Dagster ignores the dagster.yaml of the checkout when its home is elsewhere.
+$(HOME_OF_DAGSTER)/dagster.yaml: dagster.yaml
+	mkdir -p $(HOME_OF_DAGSTER)
+	ln -sf $(abspath dagster.yaml) $@
+
+demo: install $(HOME_OF_DAGSTER)/dagster.yaml
+	DAGSTER_HOME=$(HOME_OF_DAGSTER) FXCI_SANDBOX_DIR=$(SANDBOX) $(BIN)/fxci-etl sandbox demo
+
+dev: install $(HOME_OF_DAGSTER)/dagster.yaml
+	DAGSTER_HOME=$(HOME_OF_DAGSTER) FXCI_SANDBOX_DIR=$(SANDBOX) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Versions and hashes of everything, for every supported Python.
+lock:
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet uv
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command 'make lock' pyproject.toml -o requirements.txt
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command 'make lock' --extra dev -c requirements.txt pyproject.toml \
+		-o requirements-dev.txt
+
+# All state of the sandbox and of local runs.
+clean:
+	rm -rf $(SANDBOX)

@@ -1,0 +1,479 @@
+"""`fxci-etl`: the pipeline for people and cron.
+
+Here belong commands, options and how results are shown. What a command does is a function of the
+pipeline or a resource; these are imported by the command that needs them, so that help is quick,
+and Dagster is imported by none but `sandbox demo`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from fxci_assets.archive.quarantine import Item
+    from fxci_assets.drain import DrainReport
+    from fxci_assets.pipeline import Rebuilt
+    from fxci_assets.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Context:
+    """What was said before and after the command: options of both places count."""
+
+    def __init__(self) -> None:
+        self.verbosity = 0
+        self.config: Path | None = None
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        from fxci_assets.settings import load
+
+        return load(config=self.config)
+
+    def configure_logging(self) -> None:
+        own = {0: logging.WARNING, 1: logging.INFO}.get(self.verbosity, logging.DEBUG)
+        # Other libraries speak only at -vvv, and never at DEBUG: there, py-amqp prints frames.
+        others = logging.INFO if self.verbosity > 2 else logging.WARNING
+        logging.basicConfig(level=others, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("fxci_assets").setLevel(own)
+
+
+def _set_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Context).config = value
+
+
+def _add_verbosity(ctx: click.Context, param: click.Parameter, value: int) -> None:
+    ctx.ensure_object(Context).verbosity += value
+
+
+def common(command: Callable[P, R]) -> Callable[P, R]:
+    """The options that every command takes, before or after its name."""
+    command = click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        expose_value=False,
+        callback=_set_config,
+        help="A TOML file with settings; it beats the environment.",
+    )(command)
+    return click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        callback=_add_verbosity,
+        help="Say more: -v, -vv or -vvv.",
+    )(command)
+
+
+class Group(click.Group):
+    """A group whose commands take the common options, and fail in one line."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        if ctx.parent is not None:
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.ensure_object(Context).verbosity > 1:
+                logging.getLogger(__name__).debug("the whole error", exc_info=True)
+            click.echo(f"fxci-etl: {one_line(error)}", err=True)
+            ctx.exit(1)
+
+
+def one_line(error: Exception) -> str:
+    """An error for the person who reads it; errors of others with their type."""
+    text = " ".join(str(error).split()) or "no further explanation"
+    ours = type(error).__module__.startswith("fxci_assets")
+    return text if ours else f"{type(error).__name__}: {text}"
+
+
+def command(
+    group: click.Group, name: str, *, example: str
+) -> Callable[[Callable[..., None]], click.Command]:
+    """A command of a group, with the common options and an example in its help."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        @functools.wraps(function)
+        def run(**options: object) -> None:
+            context = click.get_current_context().ensure_object(Context)
+            context.configure_logging()
+            function(context, **options)
+
+        made = group.command(name, epilog=f"Example: {example}")(common(run))
+        return made
+
+    return decorate
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@common
+@click.version_option(package_name="fxci-assets")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Firefox-CI's tables: drain pulse, rebuild days, look at what there is."""
+    ctx.ensure_object(Context)
+
+
+@main.group()
+@common
+def pulse() -> None:
+    """Messages from Taskcluster's pulse."""
+
+
+@command(pulse, "drain", example="fxci-etl pulse drain -v")
+def pulse_drain(context: Context) -> None:
+    """Move all waiting messages to the archive, then rebuild the stale days.
+
+    Ends when the queues are empty, or at the bounds that [drain] sets. What is already archived
+    is rebuilt even where pulse cannot be reached.
+    """
+    from fxci_assets import dagster_events, deployments
+
+    settings = context.settings
+    source = deployments.pulse(settings)
+    pipeline = deployments.pipeline(settings)
+    notice(settings)
+    failed: list[str] = []
+    report = None
+    try:
+        report = pipeline.drain(source, Progress())
+        click.echo(report.describe())
+    except Exception as error:
+        logging.getLogger(__name__).info("the drain failed", exc_info=True)
+        failed.append(one_line(error))
+    rebuilt: list[Rebuilt] = []
+
+    def show(made: Rebuilt) -> None:
+        rebuilt.append(made)
+        show_rebuilt(made)
+
+    try:
+        pipeline.rebuild_stale(show)
+    except Exception as error:
+        failed.append(one_line(error))
+    if report is not None:
+        failed += [
+            f"the queue {gap.queue} was gone and is declared again; what came between "
+            f"{gap.since:%Y-%m-%d %H:%M:%S} and {gap.found_at:%Y-%m-%d %H:%M:%S} UTC is missing "
+            "until the gap is closed (fxci-etl gaps)"
+            for gap in report.gaps
+        ]
+    dagster_events.report(report, rebuilt)
+    fail_with(failed)
+
+
+def fail_with(errors: Sequence[str]) -> None:
+    for error in errors:
+        click.echo(f"fxci-etl: {error}", err=True)
+    if errors:
+        sys.exit(1)
+
+
+class Progress:
+    """On a terminal a line that is rewritten; otherwise a plain line now and then."""
+
+    def __init__(self, every_seconds: float = 10.0) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.2 if self._terminal else every_seconds
+        self._last = time.monotonic()
+
+    def __call__(self, report: DrainReport) -> None:
+        now = time.monotonic()
+        if now - self._last < self._every:
+            return
+        self._last = now
+        rate = report.received / report.seconds if report.seconds else 0
+        line = f"{report.received:,} messages, {rate:,.0f} a second"
+        click.echo(f"\r{line}\033[K" if self._terminal else line, nl=not self._terminal, err=True)
+
+
+def show_rebuilt(made: Rebuilt) -> None:
+    click.echo(
+        f"{made.table.name} {made.day}: {made.rows:,} rows, {made.repeats:,} repeats dropped, "
+        f"{made.seconds:.1f} s"
+    )
+
+
+def notice(settings: Settings) -> None:
+    """Simulated data is called so wherever it is shown."""
+    if settings.deployment == "sandbox":
+        from fxci_assets.sandbox import SIMULATED_NOTICE
+
+        click.echo(SIMULATED_NOTICE, err=True)
+
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@command(
+    main, "rebuild", example="fxci-etl rebuild --from 2026-04-01 --to 2026-04-07 task_runs_v1"
+)
+@click.option("--from", "first", type=DAY, required=True, help="The first day, UTC.")
+@click.option("--to", "last", type=DAY, required=True, help="The last day, UTC.")
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tuple[str]) -> None:
+    """Build days of tables anew from the archive; of all tables if none is named."""
+    from fxci_assets import dagster_events, deployments
+    from fxci_assets.tables import TABLES
+
+    known = {table.name: table for table in TABLES}
+    for name in tables:
+        if name not in known:
+            raise click.BadParameter(f"no table {name}; there are {', '.join(known)}")
+    if last < first:
+        raise click.BadParameter("--to is before --from")
+    wanted = [known[name] for name in tables] or list(TABLES)
+    pipeline = deployments.pipeline(context.settings)
+    notice(context.settings)
+    days = [first.date() + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+    rebuilt: list[Rebuilt] = []
+
+    def show(made: Rebuilt) -> None:
+        rebuilt.append(made)
+        show_rebuilt(made)
+
+    try:
+        pipeline.rebuild_each(dict.fromkeys(days, wanted), show)
+    finally:
+        dagster_events.report(None, rebuilt)
+
+
+@command(main, "status", example="fxci-etl status")
+def status(context: Context) -> None:
+    """Stale days, queue depths, the newest event, quarantine and gaps."""
+    from fxci_assets import deployments
+
+    settings = context.settings
+    pipeline = deployments.pipeline(settings)
+    source = deployments.pulse(settings)
+    notice(settings)
+    click.echo(f"deployment     {settings.deployment} ({pipeline.warehouse.target})")
+    for queue, depth in source.depth().items():
+        click.echo(f"queue          {queue}: {depth:,} waiting")
+    newest = pipeline.newest_event()
+    click.echo(f"newest event   {f'{newest:%Y-%m-%d %H:%M:%S} UTC' if newest else 'none'}")
+    stale = pipeline.stale()
+    for day in stale[:20]:
+        click.echo(f"stale          {day.table.name} {day.day}: {day.reason}")
+    click.echo(f"stale days     {len(stale)}")
+    waiting = pipeline.in_quarantine()
+    reasons: dict[str, int] = {}
+    for item in waiting:
+        reasons[item.reason] = reasons.get(item.reason, 0) + 1
+    for reason, count in sorted(reasons.items()):
+        click.echo(f"quarantine     {reason}: {count:,}")
+    click.echo(f"in quarantine  {len(waiting):,} not replayed")
+    gaps = pipeline.archive.queues.open_gaps()
+    for gap in gaps:
+        click.echo(f"gap            {gap.id} until {gap.found_at:%Y-%m-%d %H:%M:%S} UTC")
+    click.echo(f"open gaps      {len(gaps)}")
+
+
+@command(
+    main,
+    "query",
+    example="fxci-etl query \"SELECT state, COUNT(*) AS runs FROM fxci.task_runs "
+    "WHERE submission_date = '2026-04-13' GROUP BY state\"",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table",
+    help="How the rows are printed.",
+)  # fmt: skip
+@click.argument("sql")
+def query(context: Context, sql: str, format_: str) -> None:
+    """Answer a question in BigQuery's SQL.
+
+    Tables are fxci.tasks, fxci_derived.tasks_v2 and so on, with or without a project. Each needs
+    a filter on its partition column.
+    """
+    from fxci_assets import deployments, printing
+
+    warehouse = deployments.warehouse(context.settings)
+    notice(context.settings)
+    printing.show(warehouse.query(sql), format_)
+
+
+@main.group()
+@common
+def quarantine() -> None:
+    """Messages that could not be used."""
+
+
+@command(quarantine, "list", example="fxci-etl quarantine list --all")
+@click.option("--all", "all_", is_flag=True, help="Those that were replayed, too.")
+def quarantine_list(context: Context, all_: bool) -> None:
+    """The messages in quarantine, with their ids and reasons."""
+    from fxci_assets import deployments
+
+    archive = deployments.archive(context.settings)
+    replayed = archive.quarantine.replayed()
+    for item in archive.quarantine.items():
+        if all_ or item.id not in replayed:
+            click.echo(
+                f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
+                f"{len(item.body):>9,} bytes  {item.exchange.rpartition('/')[2]}"
+                + ("  replayed" if item.id in replayed else "")
+            )
+
+
+@command(quarantine, "show", example="fxci-etl quarantine show 1f0c9d… > body.json")
+@click.argument("id")
+def quarantine_show(context: Context, id: str) -> None:
+    """One message: what is known of it on standard error, its body as received on the output."""
+    from fxci_assets import deployments
+
+    [item] = find_items(deployments.archive(context.settings).quarantine.items(), [id])
+    click.echo(
+        f"id {item.id}\nreason {item.reason}\nreceived {item.received_at:%Y-%m-%d %H:%M:%S} UTC\n"
+        f"exchange {item.exchange}\nrouting key {item.routing_key}",
+        err=True,
+    )
+    sys.stdout.buffer.write(item.body)
+    sys.stdout.buffer.flush()
+
+
+@command(quarantine, "replay", example="fxci-etl quarantine replay 1f0c9d… --body mended.json")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option(
+    "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The mended body; with one ID only.",
+)  # fmt: skip
+def quarantine_replay(context: Context, ids: tuple[str], body: Path | None) -> None:
+    """File messages like new ones, as they are or mended, and mark them replayed.
+
+    The days they are filed under are rebuilt by the next drain or sensor tick.
+    """
+    from fxci_assets import deployments
+
+    if body is not None and len(ids) != 1:
+        raise click.UsageError("--body goes with one ID")
+    pipeline = deployments.pipeline(context.settings)
+    items = find_items(pipeline.archive.quarantine.items(), ids)
+    failed: list[str] = []
+    for item in items:
+        try:
+            days = pipeline.replay(item, body.read_bytes() if body else None)
+        except Exception as error:
+            failed.append(one_line(error))
+            continue
+        click.echo(f"{item.id} filed under {', '.join(day.isoformat() for day in days)}")
+    fail_with(failed)
+
+
+def find_items(items: object, ids: Sequence[str]) -> list[Item]:
+    """The items whose ids begin as given."""
+    from collections.abc import Iterable
+
+    assert isinstance(items, Iterable)
+    known: list[Item] = list(items)
+    found: list[Item] = []
+    for id in ids:
+        matching = [item for item in known if item.id.startswith(id)]
+        if len(matching) != 1:
+            what = "no item" if not matching else f"{len(matching)} items"
+            raise click.BadParameter(f"{what} in quarantine with an id that begins {id}")
+        found += matching
+    return found
+
+
+@main.group()
+@common
+def gaps() -> None:
+    """Times in which a queue was gone, so that messages are missing."""
+
+
+@command(gaps, "list", example="fxci-etl gaps list")
+def gaps_list(context: Context) -> None:
+    """The gaps that are open."""
+    from fxci_assets import deployments
+
+    for gap in deployments.archive(context.settings).queues.open_gaps():
+        click.echo(f"{gap.id}  until {gap.found_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@command(
+    gaps,
+    "close",
+    example="fxci-etl gaps close queue/fxci/task-failed@2026-04-13T10:00:00.000000Z "
+    '--why "nothing failed then"',
+)
+@click.argument("id")
+@click.option("--why", required=True, help="Why nothing is missing any more.")
+def gaps_close(context: Context, id: str, why: str) -> None:
+    """Close a gap by hand; its check passes again."""
+    from fxci_assets import deployments
+    from fxci_assets.pipeline import utc_now
+
+    queues = deployments.archive(context.settings).queues
+    matching = [gap for gap in queues.open_gaps() if gap.id == id]
+    if not matching:
+        raise click.BadParameter(f"no open gap {id}")
+    queues.close_gap(matching[0], utc_now(), why)
+    click.echo(f"{id} closed")
+
+
+@main.group()
+@common
+def sandbox() -> None:
+    """A simulated Firefox-CI, to try everything on."""
+
+
+@command(sandbox, "publish", example="fxci-etl sandbox publish --date 2026-04-13 --tasks 5000")
+@click.option("--date", "day", type=DAY, help="The simulated day, UTC; yesterday by default.")
+@click.option("--tasks", type=click.IntRange(min=1), help="Tasks a day, instead of the setting's.")
+@click.option("--host", default="127.0.0.1", envvar="FXCI_ETL_PULSE_HOST", show_default=True)
+@click.option("--port", default=5672, envvar="FXCI_ETL_PULSE_PORT", show_default=True)
+@click.option("--user", default="guest", envvar="FXCI_ETL_PULSE_USER", show_default=True)
+@click.option("--password", default="guest", envvar="FXCI_ETL_PULSE_PASSWORD", show_default=False)
+def sandbox_publish(
+    context: Context,
+    day: dt.datetime | None,
+    tasks: int | None,
+    host: str,
+    port: int,
+    user: str,
+    password: str,
+) -> None:
+    """Publish a simulated day on a broker on loopback, for `pulse drain` to read."""
+    from fxci_assets.pipeline import utc_now
+    from fxci_assets.sandbox.publish import publish_day
+
+    settings = context.settings
+    notice(settings)
+    counts = publish_day(
+        day.date() if day else utc_now().date() - dt.timedelta(days=1),
+        tasks or settings.sandbox_tasks_per_day,
+        settings.sandbox_seed,
+        host=host,
+        port=port,
+        user=user,
+        password=password,
+    )
+    for queue, count in counts.items():
+        click.echo(f"{queue}: {count:,} messages")
+
+
+@command(sandbox, "demo", example="fxci-etl sandbox demo")
+def sandbox_demo(context: Context) -> None:
+    """Run the whole pipeline on simulated days through Dagster, and show what came of it."""
+    from fxci_assets.sandbox.demo import run_demo
+
+    fail_with(run_demo(context.settings))
+
+
+if __name__ == "__main__":
+    main()
