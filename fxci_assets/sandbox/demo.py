@@ -1,0 +1,122 @@
+"""`make demo`: the whole pipeline on simulated days, run as Dagster runs it, and what came of it.
+
+Here belongs only what the demonstration prints. Everything it runs is what production runs: the
+jobs of `fxci_assets.definitions`, in this process, recorded in the instance at DAGSTER_HOME, so
+that `make dev` shows the same materialisations.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import click
+import dagster as dg
+
+from fxci_assets import deployments, printing
+from fxci_assets.definitions import build_defs
+from fxci_assets.pipeline import Pipeline
+from fxci_assets.sandbox import SIMULATED_NOTICE
+from fxci_assets.settings import Settings, SettingsError
+from fxci_assets.tables import TABLES
+
+# So that the UI lists the runs under the jobs of the code location.
+_LOCATION = {".dagster/repository": "__repository__@fxci_assets"}
+
+QUEUE_TIME = """\
+SELECT
+  IFNULL(tasks.tags.project, '(none)') AS project,
+  COUNT(*) AS runs,
+  COUNTIF(runs.run_id > 0) AS retries,
+  APPROX_QUANTILES(TIMESTAMP_DIFF(runs.started, runs.scheduled, SECOND), 100)[OFFSET(50)]
+    AS median_queue_seconds,
+  APPROX_QUANTILES(TIMESTAMP_DIFF(runs.started, runs.scheduled, SECOND), 100)[OFFSET(90)]
+    AS p90_queue_seconds
+FROM fxci.task_runs AS runs
+JOIN fxci.tasks AS tasks ON runs.task_id = tasks.task_id
+WHERE runs.submission_date BETWEEN @first AND @last
+  AND tasks.submission_date BETWEEN @first AND @last
+GROUP BY 1
+ORDER BY runs DESC
+"""
+
+
+def run_demo(settings: Settings) -> Sequence[str]:
+    """Drain, build and check the last days. Returns what went wrong, one line each."""
+    if settings.deployment != "sandbox":
+        raise SettingsError("the demo runs in the sandbox only: unset FXCI_DEPLOYMENT")
+    click.echo(f"{SIMULATED_NOTICE}\n")
+    defs = build_defs(settings)
+    pipeline = deployments.pipeline(settings)
+    today = pipeline.today()
+    first = today - dt.timedelta(days=settings.sandbox_days)
+    failed: list[str] = []
+    with dg.DagsterInstance.get() as instance:
+        for step, job, tags in _steps(first, today):
+            click.echo(f"{step} ... ", nl=False)
+            result = defs.resolve_job_def(job).execute_in_process(
+                instance=instance, tags=_LOCATION | tags, raise_on_error=False
+            )
+            click.echo("done" if result.success else "FAILED")
+            if not result.success:
+                failed.append(f"{step} failed; `make dev` shows the run {result.run_id}")
+        checks = _checks(instance, defs)
+    _show_tables(pipeline, first, today, checks)
+    failed += [
+        f"check {check.asset_check_key.name} of {check.asset_check_key.asset_key.path[-1]} "
+        f"failed: {check.description}"
+        for check in checks
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+    ]
+    click.echo(f"\nQueue time by project, {first} to {today}:\n")
+    printing.show(pipeline.warehouse.query(QUEUE_TIME, {"first": first, "last": today}), "table")
+    click.echo("\nLook at all of it in Dagster's UI: make dev, then http://127.0.0.1:3000/assets")
+    return failed
+
+
+def _steps(first: dt.date, today: dt.date) -> Iterator[tuple[str, str, dict[str, str]]]:
+    days = {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": today.isoformat(),
+    }
+    yield f"Drain the queues and build {first} to {today}", "ingest", days
+    yield "Check the last days", "checks", {}
+
+
+def _checks(instance: dg.DagsterInstance, defs: dg.Definitions) -> list[dg.AssetCheckEvaluation]:
+    """The newest result of each check."""
+    keys = sorted(defs.resolve_asset_graph().asset_check_keys)
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    found: list[dg.AssetCheckEvaluation] = []
+    for key in keys:
+        record = records.get(key)
+        event = record.event.dagster_event if record and record.event else None
+        if event is not None and isinstance(event.event_specific_data, dg.AssetCheckEvaluation):
+            found.append(event.event_specific_data)
+    return found
+
+
+def _show_tables(
+    pipeline: Pipeline,
+    first: dt.date,
+    last: dt.date,
+    checks: Sequence[dg.AssetCheckEvaluation],
+) -> None:
+    for table in TABLES:
+        counted = pipeline.warehouse.query(
+            f"SELECT {table.partition_column} AS day, COUNT(*) AS number_of_rows "
+            f"FROM fxci.{table.view} WHERE {table.partition_column} BETWEEN @first AND @last "
+            "GROUP BY 1 ORDER BY 1",
+            {"first": first, "last": last},
+        ).to_pylist()
+        click.echo(f"\n{table.name} (fxci.{table.view})")
+        for row in counted:
+            click.echo(f"  {row['day']}  {row['number_of_rows']:>9,} rows")
+    click.echo("\nChecks")
+    for check in checks:
+        key = check.asset_check_key
+        verdict = "passed" if check.passed else check.severity.value
+        click.echo(f"  {verdict:<7}  {key.asset_key.path[-1]:<13}  {key.name}")
+        if not check.passed:
+            click.echo(f"           {check.description}")
+    verdicts = Counter("passed" if check.passed else check.severity.value for check in checks)
+    click.echo(f"  {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}")
