@@ -85,7 +85,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if ctx.ensure_object(Context).verbosity > 1:
@@ -113,8 +113,7 @@ def command(
             context.configure_logging()
             function(context, **options)
 
-        made = group.command(name, epilog=f"Example: {example}")(common(run))
-        return made
+        return group.command(name, epilog=f"Example: {example}")(common(run))
 
     return decorate
 
@@ -219,9 +218,7 @@ def notice(settings: Settings) -> None:
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@command(
-    main, "rebuild", example="fxci-etl rebuild --from 2026-04-01 --to 2026-04-07 task_runs_v1"
-)
+@command(main, "rebuild", example="fxci-etl rebuild --from 2026-04-01 --to 2026-04-07 task_runs_v1")
 @click.option("--from", "first", type=DAY, required=True, help="The first day, UTC.")
 @click.option("--to", "last", type=DAY, required=True, help="The last day, UTC.")
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
@@ -286,7 +283,7 @@ def status(context: Context) -> None:
 @command(
     main,
     "query",
-    example="fxci-etl query \"SELECT state, COUNT(*) AS runs FROM fxci.task_runs "
+    example='fxci-etl query "SELECT state, COUNT(*) AS runs FROM fxci.task_runs '
     "WHERE submission_date = '2026-04-13' GROUP BY state\"",
 )
 @click.option(

@@ -118,6 +118,17 @@ def staleness(
     return None
 
 
+def due(
+    day: dt.date,
+    built_at: dt.datetime | None,
+    now: dt.datetime,
+    older_days_every: dt.timedelta,
+) -> bool:
+    """Whether a stale day should be rebuilt now: today always, an older day not more often than
+    is set, because late messages trickle in one by one."""
+    return day >= now.date() or built_at is None or now - built_at >= older_days_every
+
+
 def rebuild(
     tables: Sequence[str],
     day: dt.date,

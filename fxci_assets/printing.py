@@ -81,7 +81,9 @@ def _csv(rows: pa.Table) -> None:
     for row in rows.to_pylist():
         values = (plain(value) for value in row.values())
         writer.writerow(
-            json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
+            json.dumps(value, ensure_ascii=False)
+            if isinstance(value, dict | list | bool)
+            else value
             for value in values
         )
 

@@ -217,10 +217,8 @@ def _expected(type: object) -> str:
 
 
 def require(value: Value | None, section: str, key: str) -> Value:
-    """The value of a setting that is needed. Raises SettingsError, in one line, if it is not set."""
+    """The value of a setting that is needed. Raises SettingsError, one line, if it is not set."""
     if value is None:
         name = variable(section, key)
-        raise SettingsError(
-            f"{name} is not set (nor is [{section}] {key} in a configuration file)"
-        )
+        raise SettingsError(f"{name} is not set (nor is [{section}] {key} in a configuration file)")
     return value

@@ -51,6 +51,14 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Something that a build meets, uses as the contract says, and counts for people to look at."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table that people read. In its key, NULL equals NULL."""
 
@@ -65,6 +73,7 @@ class Table:
     group: str
     kinds: frozenset[str]
     rules: tuple[Rule, ...] = ()
+    counted: tuple[Counted, ...] = ()
     event_time: str | None = None
     """The column that says when what a row is about happened, if there is one."""
 
@@ -169,6 +178,12 @@ TASK_RUNS = Table(
             "A run lies in the partition of the day on which it was resolved.",
         ),
     ),
+    counted=(
+        Counted(
+            "conflicting_runs",
+            "Runs that messages tell differently, although a resolved run never changes.",
+        ),
+    ),
 )
 
 TAGS: tuple[Column, ...] = (
@@ -213,6 +228,13 @@ TASKS = Table(
     clustering=("task_id",),
     group="pulse",
     kinds=frozenset({"pulse", "table"}),
+    counted=(
+        Counted("conflicting_tasks", "Tasks that messages tell differently."),
+        Counted(
+            "tasks_without_tags",
+            "Tasks of which no message has tags, such as those of a cancelled group.",
+        ),
+    ),
 )
 
 TABLES: tuple[Table, ...] = (TASKS, TASK_RUNS)

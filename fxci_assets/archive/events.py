@@ -66,9 +66,6 @@ class EventFiles:
             path = f"{_folder(day)}/{name}"
             yield from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
 
-    def uri(self, day: dt.date) -> str:
-        return self._store.uri(_folder(day))
-
 
 def _folder(day: dt.date) -> str:
     return f"{_FOLDER}/date={day.isoformat()}"

@@ -1,0 +1,173 @@
+"""Checks over the last days, beside the blocking ones that a run makes of its own days.
+
+They run hourly, name the bad days and block nothing: a check that looks at one day alone would
+turn green on the next good one. What is asked is `fxci_assets.quality`; which tables and columns
+it is asked of comes from the specs.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from fxci_assets import quality
+from fxci_assets.assets import pulse
+from fxci_assets.assets.specs import check_result
+from fxci_assets.pipeline import Pipeline
+from fxci_assets.quality import Finding
+from fxci_assets.sensors import given_up
+from fxci_assets.settings import Settings
+from fxci_assets.tables import TABLES, TASK_RUNS, TASKS
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a check is given: the pipeline, Dagster's instance, and the days it looks at."""
+
+    pipeline: Pipeline
+    instance: dg.DagsterInstance
+    first: dt.date
+    last: dt.date
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of one asset."""
+
+    asset: str
+    name: str
+    description: str
+    severity: dg.AssetCheckSeverity
+    find: Callable[[Asked], Finding]
+
+
+def all_checks(settings: Settings) -> list[Check]:
+    """Every check: of each table by its spec, and those between tables and of the archive."""
+    bounds = settings.checks
+    found: list[Check] = []
+    for table in TABLES:
+        found += [
+            Check(
+                table.name,
+                "key_is_unique",
+                f"No two rows have the same {', '.join(table.key)}, also across days.",
+                ERROR,
+                lambda asked, table=table: quality.key_is_unique(  # type: ignore[misc]
+                    asked.pipeline, table, asked.first, asked.last
+                ),
+            ),
+            Check(
+                table.name,
+                "values_are_in_their_domain",
+                "Each row is as the table's spec says: "
+                + "; ".join(f"`{condition}`" for condition in quality.conditions(table).values()),
+                ERROR,
+                lambda asked, table=table: quality.values_are_in_their_domain(  # type: ignore[misc]
+                    asked.pipeline, table, asked.first, asked.last
+                ),
+            ),
+            Check(
+                table.name,
+                "no_day_was_given_up",
+                "No stale day has used up its attempts to be rebuilt.",
+                ERROR,
+                lambda asked, table=table: quality.no_day_was_given_up(  # type: ignore[misc]
+                    table, given_up(asked.pipeline, asked.instance, settings)
+                ),
+            ),
+        ]
+        found += [
+            Check(
+                table.name,
+                counted.name,
+                counted.description,
+                WARN,
+                lambda asked, table=table, counted=counted: quality.nothing_was_counted(  # type: ignore[misc]
+                    asked.pipeline, table, counted, asked.first, asked.last
+                ),
+            )
+            for counted in table.counted
+        ]
+    return [
+        *found,
+        Check(
+            TASKS.name,
+            "tasks_match_runs",
+            f"On each day there is a task for each run 0 in {TASK_RUNS.name}, and no other.",
+            ERROR,
+            lambda asked: quality.tasks_match_runs(asked.pipeline, asked.first, asked.last),
+        ),
+        Check(
+            TASK_RUNS.name,
+            "exceptions_are_few",
+            f"On no day are more than {bounds.exception_share:.0%} of the runs exceptions.",
+            WARN,
+            lambda asked: quality.exceptions_are_few(
+                asked.pipeline, asked.first, asked.last, bounds.exception_share
+            ),
+        ),
+        Check(
+            TASK_RUNS.name,
+            "data_is_recent",
+            "The newest run was resolved not long ago.",
+            ERROR,
+            lambda asked: quality.data_is_recent(
+                asked.pipeline, dt.timedelta(seconds=bounds.data_age_seconds)
+            ),
+        ),
+        Check(
+            pulse.KEY,
+            "quarantine_is_quiet",
+            f"Within 24 hours at most {bounds.quarantine_per_day} messages came to quarantine "
+            "and stayed there.",
+            WARN,
+            lambda asked: quality.quarantine_is_quiet(asked.pipeline, bounds.quarantine_per_day),
+        ),
+        Check(
+            pulse.KEY,
+            "no_gap_is_open",
+            "No queue was gone for a time in which messages are missing.",
+            ERROR,
+            lambda asked: quality.no_gap_is_open(asked.pipeline),
+        ),
+    ]
+
+
+def _find(check: Check, asked: Asked) -> Finding:
+    """A check that cannot be made has failed, and does not keep the others from being made."""
+    try:
+        return check.find(asked)
+    except Exception as error:
+        return Finding(False, f"this could not be checked: {type(error).__name__}: {error}")
+
+
+def window_checks(settings: Settings) -> dg.AssetChecksDefinition:
+    """All checks as one definition, of which any can be selected."""
+    checks: Mapping[dg.AssetCheckKey, Check] = {
+        dg.AssetCheckKey(dg.AssetKey(check.asset), check.name): check
+        for check in all_checks(settings)
+    }
+
+    @dg.multi_asset_check(
+        name="checks_of_the_last_days",
+        specs=[
+            dg.AssetCheckSpec(check.name, asset=check.asset, description=check.description)
+            for check in checks.values()
+        ],
+        can_subset=True,
+    )
+    def checks_of_the_last_days(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
+        last = pipeline.today()
+        first = max(pipeline.floor(), last - dt.timedelta(days=settings.rebuild.window_days - 1))
+        asked = Asked(pipeline, context.instance, first, last)
+        for key in sorted(context.selected_asset_check_keys):
+            check = checks[key]
+            finding = _find(check, asked)
+            yield check_result(finding, check.asset, check.name, check.severity)
+
+    return checks_of_the_last_days

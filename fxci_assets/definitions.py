@@ -1,0 +1,46 @@
+"""The table of contents: everything Dagster knows of this project.
+
+`build_defs` assembles; each list has a module of its own. Loading this touches no network and no
+disk, and needs no credentials: a resource is made when a run or a sensor first uses it.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from fxci_assets import deployments
+from fxci_assets.assets.pulse import pulse_events
+from fxci_assets.assets.tasks import task_tables
+from fxci_assets.checks import window_checks
+from fxci_assets.jobs import default_jobs
+from fxci_assets.partitions import daily
+from fxci_assets.schedules import default_schedules
+from fxci_assets.sensors import default_sensors
+from fxci_assets.settings import Settings, load
+
+
+def default_resources(settings: Settings) -> dict[str, object]:
+    """One for each outside system, of the kind that the deployment uses."""
+    return {
+        "pipeline": deployments.pipeline(settings),
+        "pulse": dg.ResourceDefinition(lambda _: deployments.pulse(settings)),
+    }
+
+
+def build_defs(settings: Settings, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+    """All definitions for some settings; `resources` replaces some of the default ones."""
+    partitions = daily(settings)
+    checks = window_checks(settings)
+    return dg.Definitions(
+        assets=[pulse_events(settings, partitions), task_tables(settings, partitions)],
+        asset_checks=[checks],
+        jobs=default_jobs(checks),
+        schedules=default_schedules(settings),
+        sensors=default_sensors(settings),
+        resources=default_resources(settings) | dict(resources or {}),
+        # A run has one or two steps; a process for each would cost more than they do.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs(load())

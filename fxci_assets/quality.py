@@ -1,0 +1,253 @@
+"""What is checked of the tables and the archive: questions with an answer that names the cases.
+
+Plain functions over the pipeline; when they run, and what a failure stops, is
+`fxci_assets.checks`. What holds for one table alone comes from its spec.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime as dt
+from dataclasses import dataclass, field
+
+from fxci_assets.pipeline import Pipeline, StaleDay
+from fxci_assets.tables import TASK_RUNS, TASKS, Column, Counted, Mode, Table
+
+_CASES = 20
+"""How many cases a finding names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer to a check: whether all is well, in one sentence, and what is not."""
+
+    passed: bool
+    summary: str
+    cases: list[dict[str, object]] = field(default_factory=list)
+    days: list[dt.date] = field(default_factory=list)
+    """The days that are bad."""
+
+
+def _reference(pipeline: Pipeline, table: Table) -> str:
+    return f"`{pipeline.warehouse.target}.{table.name}`"
+
+
+def _span(first: dt.date, last: dt.date) -> str:
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
+def key_is_unique(pipeline: Pipeline, table: Table, first: dt.date, last: dt.date) -> Finding:
+    """No key stands in more than one row of the days, nor on more than one of them."""
+    key, day = ", ".join(table.key), table.partition_column
+    per_day = day in table.key
+    repeated = pipeline.warehouse.query(
+        f"SELECT {key}, COUNT(*) AS number_of_rows, MIN({day}) AS first_day, "
+        f"MAX({day}) AS last_day FROM {_reference(pipeline, table)} "
+        f"WHERE {day} BETWEEN @first AND @last "
+        f"GROUP BY {key} HAVING COUNT(*) > 1",
+        {"first": first, "last": last},
+    )
+    rows = repeated.sort_by([(name, "ascending") for name in table.key]).to_pylist()
+    bad = {row[name] for row in rows for name in ("first_day", "last_day")}
+    where = "" if per_day else ", also across days"
+    return Finding(
+        not rows,
+        f"{len(rows):,} keys of {table.name} are repeated on {_span(first, last)}{where}",
+        rows[:_CASES],
+        sorted(bad),
+    )
+
+
+def _condition(column: Column) -> str | None:
+    """The domain of a column as a BigQuery expression, or None if its type is all there is."""
+    conditions: list[str] = []
+    if column.allowed:
+        values = ", ".join(f"'{value}'" for value in column.allowed)
+        conditions.append(f"{column.name} IN ({values})")
+    if column.pattern is not None:
+        conditions.append(f"REGEXP_CONTAINS({column.name}, r'{column.pattern}')")
+    if column.minimum is not None:
+        conditions.append(f"{column.name} >= {column.minimum}")
+    if column.mode is Mode.REQUIRED and not conditions:
+        conditions.append(f"{column.name} IS NOT NULL")
+    if not conditions:
+        return None
+    whole = " AND ".join(conditions)
+    return whole if column.mode is Mode.REQUIRED else f"({column.name} IS NULL OR {whole})"
+
+
+def conditions(table: Table) -> dict[str, str]:
+    """What must hold for each row of a table, by name: its columns' domains and its rules."""
+    found = {column.name: _condition(column) for column in table.columns}
+    domains = {name: condition for name, condition in found.items() if condition is not None}
+    return domains | {rule.name: rule.holds for rule in table.rules}
+
+
+def values_are_in_their_domain(
+    pipeline: Pipeline, table: Table, first: dt.date, last: dt.date
+) -> Finding:
+    """Each row of the days is as the table's spec says."""
+    day = table.partition_column
+    held = conditions(table)
+    counts = ", ".join(
+        f"COUNTIF(NOT IFNULL({condition}, FALSE)) AS breaks_{name}"
+        for name, condition in held.items()
+    )
+    by_day = pipeline.warehouse.query(
+        f"SELECT {day}, {counts} FROM {_reference(pipeline, table)} "
+        f"WHERE {day} BETWEEN @first AND @last GROUP BY {day}",
+        {"first": first, "last": last},
+    )
+    cases: list[dict[str, object]] = []
+    for row in by_day.sort_by(day).to_pylist():
+        cases += [
+            {"day": row[day], "condition": condition, "rows": row[f"breaks_{name}"]}
+            for name, condition in held.items()
+            if row[f"breaks_{name}"]
+        ]
+    days = sorted({case["day"] for case in cases})  # type: ignore[type-var]
+    return Finding(
+        not cases,
+        f"{len(cases)} conditions on {table.name} are broken on {_span(first, last)}",
+        cases[:_CASES],
+        days,  # type: ignore[arg-type]
+    )
+
+
+def tasks_match_runs(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
+    """On each day, `tasks_v2` has a row for each run 0 in `task_runs_v1`, and no other."""
+    by_day = pipeline.warehouse.query(
+        "SELECT COALESCE(runs.day, tasks.day) AS day, "
+        "COUNTIF(tasks.task_id IS NULL) AS runs_without_task, "
+        "COUNTIF(runs.task_id IS NULL) AS tasks_without_run "
+        f"FROM (SELECT submission_date AS day, task_id FROM {_reference(pipeline, TASK_RUNS)} "
+        "WHERE submission_date BETWEEN @first AND @last AND run_id = 0) AS runs "
+        f"FULL JOIN (SELECT submission_date AS day, task_id FROM {_reference(pipeline, TASKS)} "
+        "WHERE submission_date BETWEEN @first AND @last) AS tasks "
+        "ON runs.day = tasks.day AND runs.task_id = tasks.task_id GROUP BY 1",
+        {"first": first, "last": last},
+    )
+    bad = [
+        row
+        for row in by_day.sort_by("day").to_pylist()
+        if row["runs_without_task"] or row["tasks_without_run"]
+    ]
+    return Finding(
+        not bad,
+        f"run 0 and task differ on {len(bad)} of the days {_span(first, last)}",
+        bad[:_CASES],
+        [row["day"] for row in bad],
+    )
+
+
+def exceptions_are_few(pipeline: Pipeline, first: dt.date, last: dt.date, most: float) -> Finding:
+    """On no day is the share of runs that ended as an exception above a bound."""
+    by_day = pipeline.warehouse.query(
+        "SELECT submission_date, COUNT(*) AS runs, COUNTIF(state = 'exception') AS exceptions "
+        f"FROM {_reference(pipeline, TASK_RUNS)} "
+        "WHERE submission_date BETWEEN @first AND @last GROUP BY submission_date",
+        {"first": first, "last": last},
+    )
+    bad = [
+        row | {"share": round(row["exceptions"] / row["runs"], 4)}
+        for row in by_day.sort_by("submission_date").to_pylist()
+        if row["exceptions"] > most * row["runs"]
+    ]
+    return Finding(
+        not bad,
+        f"more than {most:.0%} of the runs are exceptions on {len(bad)} of the days "
+        f"{_span(first, last)}",
+        bad[:_CASES],
+        [row["submission_date"] for row in bad],
+    )
+
+
+def nothing_was_counted(
+    pipeline: Pipeline, table: Table, counted: Counted, first: dt.date, last: dt.date
+) -> Finding:
+    """The builds of the days met nothing of this kind."""
+    cases: list[dict[str, object]] = []
+    days: list[dt.date] = []
+    total = 0
+    for day in pipeline.archive.builds.built_days(table.name):
+        built = pipeline.archive.builds.built(table.name, day)
+        tally = built.counts.get(counted.name) if built and first <= day <= last else None
+        if tally is not None and tally.count:
+            total += tally.count
+            days.append(day)
+            cases += [{"day": day, "case": example} for example in tally.examples]
+    summary = f"{counted.description} {total:,} on {_span(first, last)}."
+    return Finding(not total, summary, cases[:_CASES], days)
+
+
+def data_is_recent(pipeline: Pipeline, most: dt.timedelta) -> Finding:
+    """The newest run was resolved not long ago. A freshness policy looks at when a day was last
+    built, and an empty drain makes it green; this looks at the data."""
+    newest = pipeline.newest_event()
+    now = pipeline.clock()
+    if newest is None:
+        return Finding(False, f"{TASK_RUNS.name} has no rows")
+    age = now - newest
+    return Finding(
+        age <= most,
+        f"the newest run was resolved at {newest:%Y-%m-%d %H:%M:%S} UTC, "
+        f"{age.total_seconds() / 60:.0f} minutes ago",
+    )
+
+
+def quarantine_is_quiet(pipeline: Pipeline, most: int) -> Finding:
+    """Not more messages than expected came to quarantine within 24 hours and stayed there."""
+    now = pipeline.clock()
+    since = now - dt.timedelta(hours=24)
+    # A build can find today what was received weeks ago.
+    items = [
+        item
+        for item in pipeline.in_quarantine(now.date() - dt.timedelta(days=35))
+        if item.quarantined_at >= since
+    ]
+    reasons = collections.Counter(item.reason for item in items)
+    return Finding(
+        len(items) <= most,
+        f"{len(items):,} messages came to quarantine within 24 hours and were not replayed; "
+        f"up to {most:,} are expected",
+        [{"reason": reason, "messages": count} for reason, count in reasons.most_common()],
+    )
+
+
+def no_gap_is_open(pipeline: Pipeline) -> Finding:
+    """No queue was gone for a time in which messages are missing."""
+    gaps = pipeline.archive.queues.open_gaps()
+    return Finding(
+        not gaps,
+        f"{len(gaps)} gaps are open: a queue was gone, and what was published meanwhile is missing",
+        [{"gap": gap.id, "until": gap.found_at} for gap in gaps[:_CASES]],
+        sorted({gap.since.date() for gap in gaps}),
+    )
+
+
+def no_day_was_given_up(table: Table, given_up: list[StaleDay]) -> Finding:
+    """No stale day has used up its attempts."""
+    days = [stale for stale in given_up if stale.table == table]
+    return Finding(
+        not days,
+        f"{len(days)} days of {table.name} are stale and each attempt to rebuild them failed; "
+        "look at their runs, then run fxci-etl rebuild",
+        [{"day": stale.day, "reason": stale.reason} for stale in days[:_CASES]],
+        [stale.day for stale in days],
+    )
+
+
+def rows_are_valid(pipeline: Pipeline, table: Table, days: list[dt.date]) -> Finding:
+    """The days just built have unique keys and values in their domain."""
+    first, last = min(days), max(days)
+    findings = [
+        key_is_unique(pipeline, table, first, last),
+        values_are_in_their_domain(pipeline, table, first, last),
+    ]
+    failed = [finding for finding in findings if not finding.passed]
+    return Finding(
+        not failed,
+        "; ".join(finding.summary for finding in failed or findings),
+        [case for finding in failed for case in finding.cases],
+        sorted({day for finding in failed for day in finding.days}),
+    )

@@ -1,0 +1,155 @@
+"""What happens because of the state of things: stale days, and queues that fill.
+
+A sensor here only asks: it drains and builds nothing itself, because the daemon waits for it. What
+is stale is decided by versions (`fxci_assets.freshness`), so that a lost event loses nothing.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from fxci_assets import freshness
+from fxci_assets.jobs import BLOCKING_CHECKS
+from fxci_assets.pipeline import Pipeline, StaleDay
+from fxci_assets.resources.pulse import PulseSource
+from fxci_assets.settings import Settings
+
+REBUILD_TAG = "fxci/rebuild"
+"""Tag of the runs that the sensor asks for; its value says which tables, day and inputs."""
+
+_UNFINISHED = [
+    status
+    for status in dg.DagsterRunStatus
+    if status
+    not in (
+        dg.DagsterRunStatus.SUCCESS,
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.CANCELED,
+    )
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A day whose stale tables are rebuilt by one run."""
+
+    day: dt.date
+    stale: tuple[StaleDay, ...]
+
+    @property
+    def tag(self) -> str:
+        names = "+".join(stale.table.name for stale in self.stale)
+        return f"{names}/{self.day}/{self.stale[0].input_version}"
+
+
+def wanted_days(stale: Iterable[StaleDay]) -> list[Wanted]:
+    """The stale days, each once for tables with the same inputs."""
+    groups: dict[tuple[dt.date, str], list[StaleDay]] = {}
+    for one in stale:
+        groups.setdefault((one.day, one.input_version), []).append(one)
+    return [Wanted(day, tuple(group)) for (day, _), group in groups.items()]
+
+
+def _attempts(instance: dg.DagsterInstance, wanted: Wanted) -> int:
+    return instance.get_runs_count(dg.RunsFilter(tags={REBUILD_TAG: wanted.tag}))
+
+
+def _under_way(instance: dg.DagsterInstance, wanted: Wanted) -> bool:
+    filters = dg.RunsFilter(tags={REBUILD_TAG: wanted.tag}, statuses=_UNFINISHED)
+    return instance.get_runs_count(filters) > 0
+
+
+def given_up(
+    pipeline: Pipeline, instance: dg.DagsterInstance, settings: Settings
+) -> list[StaleDay]:
+    """The stale days for which each attempt was made, and none is under way."""
+    return [
+        stale
+        for wanted in wanted_days(pipeline.stale())
+        if _attempts(instance, wanted) >= settings.rebuild.max_attempts
+        and not _under_way(instance, wanted)
+        for stale in wanted.stale
+    ]
+
+
+def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
+    """Running in the sandbox; elsewhere somebody turns them on."""
+    running = settings.deployment == "sandbox"
+    status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
+
+    @dg.sensor(
+        name="stale_days",
+        job_name="rebuild",
+        minimum_interval_seconds=120,
+        default_status=status,
+        description=(
+            "Asks for the days whose inputs are not those they were built from, of the last "
+            f"{settings.rebuild.window_days} days at each tick and of all days once a day."
+        ),
+    )
+    def stale_days(
+        context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.SensorResult | dg.SkipReason:
+        now = pipeline.clock()
+        today = now.date()
+        # The cursor is the day on which all days were last looked at.
+        everything = context.cursor != today.isoformat()
+        since = None if everything else today - dt.timedelta(days=settings.rebuild.window_days)
+        older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
+        requests: list[dg.RunRequest] = []
+        waiting = 0
+        for wanted in wanted_days(pipeline.stale(since)):
+            attempts = _attempts(context.instance, wanted)
+            built_at = max((s.built_at for s in wanted.stale if s.built_at), default=None)
+            if (
+                attempts >= settings.rebuild.max_attempts
+                or _under_way(context.instance, wanted)
+                or not freshness.due(wanted.day, built_at, now, older)
+            ):
+                waiting += 1
+                continue
+            names = {stale.table.name for stale in wanted.stale}
+            requests.append(
+                dg.RunRequest(
+                    # Dagster silently skips a key that it knows, hence the attempt.
+                    run_key=f"{wanted.tag}/{attempts + 1}",
+                    partition_key=wanted.day.isoformat(),
+                    tags={REBUILD_TAG: wanted.tag},
+                    asset_selection=[dg.AssetKey(name) for name in sorted(names)],
+                    # Without this list, all checks of the assets would run with them.
+                    asset_check_keys=[
+                        key for key in BLOCKING_CHECKS if key.asset_key.to_user_string() in names
+                    ],
+                )
+            )
+        if not requests:
+            reason = f"{waiting} stale days wait for their time" if waiting else "no day is stale"
+            return dg.SensorResult(skip_reason=reason, cursor=today.isoformat())
+        return dg.SensorResult(run_requests=requests, cursor=today.isoformat())
+
+    @dg.sensor(
+        name="queue_depth",
+        job_name="ingest",
+        minimum_interval_seconds=60,
+        default_status=status,
+        description=(
+            "Asks for a drain when a queue is half way to the depth at which PulseGuardian warns "
+            f"({settings.drain.queue_warning:,} messages; it deletes a queue at 8,000)."
+        ),
+    )
+    def queue_depth(
+        context: dg.SensorEvaluationContext,
+        pipeline: dg.ResourceParam[Pipeline],
+        pulse: dg.ResourceParam[PulseSource],
+    ) -> dg.RunRequest | dg.SkipReason:
+        queue, depth = max(pulse.depth().items(), key=lambda item: item[1], default=("", 0))
+        if depth < settings.drain.queue_warning / 2:
+            return dg.SkipReason(f"the fullest queue has {depth:,} messages")
+        filters = dg.RunsFilter(job_name="ingest", statuses=_UNFINISHED)
+        if context.instance.get_runs_count(filters):
+            return dg.SkipReason(f"{queue} has {depth:,} messages, and a drain is under way")
+        return dg.RunRequest(partition_key=pipeline.today().isoformat())
+
+    return [stale_days, queue_depth]
