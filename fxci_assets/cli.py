@@ -140,30 +140,26 @@ def pulse_drain(context: Context) -> None:
     Ends when the queues are empty, or at the bounds that [drain] sets. What is already archived
     is rebuilt even where pulse cannot be reached.
     """
-    from fxci_assets import dagster_events, deployments
+    from fxci_assets import dagster_events, deployments, memory
 
     settings = context.settings
     source = deployments.pulse(settings)
     pipeline = deployments.pipeline(settings)
     notice(settings)
     failed: list[str] = []
-    report = None
-    try:
-        report = pipeline.drain(source, Progress())
-        click.echo(report.describe())
-    except Exception as error:
-        logging.getLogger(__name__).info("the drain failed", exc_info=True)
-        failed.append(one_line(error))
-    rebuilt: list[Rebuilt] = []
-
-    def show(made: Rebuilt) -> None:
-        rebuilt.append(made)
-        show_rebuilt(made)
-
-    try:
-        pipeline.rebuild_stale(show)
-    except Exception as error:
-        failed.append(one_line(error))
+    report: DrainReport | None = None
+    shown = Shown()
+    with memory.small():
+        try:
+            report = pipeline.drain(source, Progress())
+            click.echo(report.describe())
+        except Exception as error:
+            logging.getLogger(__name__).info("the drain failed", exc_info=True)
+            failed.append(one_line(error))
+        try:
+            pipeline.rebuild_stale(shown)
+        except Exception as error:
+            failed.append(one_line(error))
     if report is not None:
         failed += [
             f"the queue {gap.queue} was gone and is declared again; what came between "
@@ -171,7 +167,7 @@ def pulse_drain(context: Context) -> None:
             "until the gap is closed (fxci-etl gaps)"
             for gap in report.gaps
         ]
-    dagster_events.report(report, rebuilt)
+    dagster_events.report(report, shown.rebuilt)
     fail_with(failed)
 
 
@@ -200,11 +196,18 @@ class Progress:
         click.echo(f"\r{line}\033[K" if self._terminal else line, nl=not self._terminal, err=True)
 
 
-def show_rebuilt(made: Rebuilt) -> None:
-    click.echo(
-        f"{made.table.name} {made.day}: {made.rows:,} rows, {made.repeats:,} repeats dropped, "
-        f"{made.seconds:.1f} s"
-    )
+class Shown:
+    """What was rebuilt: a line each, and kept for Dagster."""
+
+    def __init__(self) -> None:
+        self.rebuilt: list[Rebuilt] = []
+
+    def __call__(self, made: Rebuilt) -> None:
+        self.rebuilt.append(made)
+        click.echo(
+            f"{made.table.name} {made.day}: {made.rows:,} rows, {made.repeats:,} repeats "
+            f"dropped, {made.seconds:.1f} s"
+        )
 
 
 def notice(settings: Settings) -> None:
@@ -224,7 +227,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tuple[str]) -> None:
     """Build days of tables anew from the archive; of all tables if none is named."""
-    from fxci_assets import dagster_events, deployments
+    from fxci_assets import dagster_events, deployments, memory
     from fxci_assets.tables import TABLES
 
     known = {table.name: table for table in TABLES}
@@ -237,16 +240,12 @@ def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tup
     pipeline = deployments.pipeline(context.settings)
     notice(context.settings)
     days = [first.date() + dt.timedelta(days=n) for n in range((last - first).days + 1)]
-    rebuilt: list[Rebuilt] = []
-
-    def show(made: Rebuilt) -> None:
-        rebuilt.append(made)
-        show_rebuilt(made)
-
+    shown = Shown()
     try:
-        pipeline.rebuild_each(dict.fromkeys(days, wanted), show)
+        with memory.small():
+            pipeline.rebuild_each(dict.fromkeys(days, wanted), shown)
     finally:
-        dagster_events.report(None, rebuilt)
+        dagster_events.report(None, shown.rebuilt)
 
 
 @command(main, "status", example="fxci-etl status")

@@ -58,13 +58,13 @@ class EventFiles:
         return self._store.files(_folder(day))
 
     def read(self, day: dt.date, files: Sequence[str]) -> Iterator[pa.Table]:
-        """The messages of some of the day's files, file by file.
+        """The messages of some of the day's files, in parts that are small in memory.
 
         Raises ArchiveError where one cannot be read.
         """
         for name in files:
             path = f"{_folder(day)}/{name}"
-            yield from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
+            yield from from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
 
 
 def _folder(day: dt.date) -> str:
@@ -90,17 +90,21 @@ def to_parquet(rows: pa.Table, format: bytes) -> bytes:
     return sink.getvalue()  # type: ignore[no-any-return]
 
 
-def from_parquet(data: bytes, format: bytes, uri: str) -> pa.Table:
-    """Raises ArchiveError where the file is damaged or of another format."""
+def from_parquet(data: bytes, format: bytes, uri: str) -> Iterator[pa.Table]:
+    """The rows of a file, a thousand at a time.
+
+    Raises ArchiveError where the file is damaged or of another format.
+    """
     try:
-        # Without its own threads: the files are small, and many.
-        rows = pq.read_table(pa.BufferReader(data), use_threads=False)
+        # Not pq.read_table, which takes six times as long for a file of this size.
+        file = pq.ParquetFile(pa.BufferReader(data))
+        found = (file.schema_arrow.metadata or {}).get(_FORMAT_KEY)
+        if found != format:
+            raise ArchiveError(
+                f"{uri} has the format {(found or b'none').decode()}, not {format.decode()}: "
+                "it was written by another version"
+            )
+        for batch in file.iter_batches(batch_size=1_000, use_threads=False):
+            yield pa.Table.from_batches([batch])
     except (pa.ArrowInvalid, OSError) as error:
         raise ArchiveError(f"{uri} cannot be read: {error}") from error
-    found = (rows.schema.metadata or {}).get(_FORMAT_KEY)
-    if found != format:
-        raise ArchiveError(
-            f"{uri} has the format {(found or b'none').decode()}, not {format.decode()}: "
-            "it was written by another version"
-        )
-    return rows

@@ -93,8 +93,8 @@ class Quarantine:
             folder = f"{_FOLDER}/date={day.isoformat()}"
             for name in self._store.files(folder):
                 path = f"{folder}/{name}"
-                rows = from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
-                for row in rows.to_pylist():
+                parts = from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
+                for row in (row for part in parts for row in part.to_pylist()):
                     item = Item(**row)
                     known = found.get(item.id)
                     if known is None or item.quarantined_at < known.quarantined_at:

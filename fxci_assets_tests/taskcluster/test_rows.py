@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Table, arrow_schema
 from fxci_assets.taskcluster.filing import file_event
-from fxci_assets.taskcluster.rows import TaskTables, normalise_tag_name
+from fxci_assets.taskcluster.parsing import normalise_tag_name
+from fxci_assets.taskcluster.rows import TaskTables
 from fxci_assets_tests.events import (
     DAY,
     FIRST_DAY,
@@ -288,7 +289,7 @@ def test_a_day_without_messages() -> None:
 
 
 def test_more_rows_than_are_kept_unsorted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fxci_assets.taskcluster.rows._SPILL_ROWS", 10)
+    monkeypatch.setattr("fxci_assets.taskcluster.staging._RUN_ROWS", 10)
     numbers = list(range(100))
     random.Random(1).shuffle(numbers)
     parts = [events(*(body(task_id(n), [run()]) for n in numbers[i::7])) for i in range(7)]

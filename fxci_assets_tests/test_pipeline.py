@@ -1,0 +1,326 @@
+"""From messages to tables: what makes a day stale, and that it is always healed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from fxci_assets.archive import Archive
+from fxci_assets.archive.store import LocalStore
+from fxci_assets.drain import DrainLimits
+from fxci_assets.pipeline import Pipeline, RebuildsFailed, Refused
+from fxci_assets.resources.pulse import BatchLimits, Message
+from fxci_assets.resources.warehouse import LocalWarehouse
+from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Table
+from fxci_assets_tests.events import (
+    DAY,
+    FIRST_DAY,
+    NEXT_DAY,
+    RECEIVED,
+    body,
+    message,
+    run,
+    task_id,
+)
+from fxci_assets_tests.pulse import MemoryPulse
+
+RUN_LIMIT = dt.timedelta(hours=1)
+
+
+class Clock:
+    """The time of the test."""
+
+    def __init__(self) -> None:
+        self.now = RECEIVED
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, clock: Clock) -> Pipeline:
+    return make_pipeline(tmp_path, clock)
+
+
+def make_pipeline(
+    root: Path, clock: Callable[[], dt.datetime], run_limit: dt.timedelta = RUN_LIMIT
+) -> Pipeline:
+    archive = Archive.over(LocalStore(root / "archive"), "project.dataset")
+    warehouse = LocalWarehouse(root / "warehouse", "project", "dataset")
+    limits = DrainLimits(BatchLimits(messages=100), 10_000, 60)
+    return Pipeline(archive, warehouse, FIRST_DAY, limits, run_limit, clock)
+
+
+def completed(number: int, resolved: str = "2026-04-13T10:00:00Z") -> Message:
+    return message(body(task_id(number), [run(0, resolved)], {"kind": "test"}))
+
+
+def drain(pipeline: Pipeline, *messages: Message) -> None:
+    pipeline.drain(MemoryPulse(messages))
+
+
+def ids(pipeline: Pipeline, table: Table, day: dt.date = DAY) -> list[str]:
+    rows = pipeline.warehouse.query(
+        f"SELECT task_id FROM dataset.{table.name} WHERE submission_date = @day ORDER BY task_id",
+        {"day": day},
+    )
+    found: list[str] = rows["task_id"].to_pylist()
+    return found
+
+
+def stale(pipeline: Pipeline) -> list[tuple[str, dt.date, str]]:
+    return [(s.table.name, s.day, s.reason) for s in pipeline.stale()]
+
+
+def test_drained_messages_become_rows(pipeline: Pipeline) -> None:
+    drain(pipeline, completed(1), completed(2, "2026-04-14T01:00:00Z"))
+    assert [(name, day) for name, day, _ in stale(pipeline)] == [
+        ("task_runs_v1", DAY),
+        ("tasks_v2", DAY),
+        ("task_runs_v1", NEXT_DAY),
+        ("tasks_v2", NEXT_DAY),
+    ]
+    rebuilt = pipeline.rebuild_stale()
+    assert [(made.table.name, made.day, made.rows) for made in rebuilt] == [
+        ("tasks_v2", DAY, 1),
+        ("task_runs_v1", DAY, 1),
+        ("tasks_v2", NEXT_DAY, 1),
+        ("task_runs_v1", NEXT_DAY, 1),
+    ]
+    assert stale(pipeline) == []
+    assert ids(pipeline, TASKS) == ids(pipeline, TASK_RUNS) == [task_id(1)]
+
+
+def test_late_messages_make_their_day_stale_and_no_other(pipeline: Pipeline) -> None:
+    drain(pipeline, completed(1), completed(2, "2026-04-14T01:00:00Z"))
+    pipeline.rebuild_stale()
+    drain(pipeline, completed(3))
+    assert stale(pipeline) == [
+        ("task_runs_v1", DAY, "inputs changed"),
+        ("tasks_v2", DAY, "inputs changed"),
+    ]
+    pipeline.rebuild_stale()
+    assert ids(pipeline, TASK_RUNS) == [task_id(1), task_id(3)]
+
+
+def test_a_drain_that_died_before_the_rebuild_is_healed_without_new_messages(
+    pipeline: Pipeline,
+) -> None:
+    drain(pipeline, completed(1))  # and then nothing: it was killed
+    assert len(pipeline.rebuild_stale()) == 2
+    assert ids(pipeline, TASKS) == [task_id(1)]
+
+
+def test_rebuilding_a_day_twice_gives_the_same_rows(pipeline: Pipeline) -> None:
+    drain(pipeline, *(completed(n) for n in range(50)))
+    first = pipeline.rebuild(TABLES, DAY)
+    drain(pipeline, completed(7))  # a repeat: another file, the same rows
+    second = pipeline.rebuild(TABLES, DAY)
+    assert [m.data_version for m in first] == [m.data_version for m in second]
+    assert [m.input_version for m in first] != [m.input_version for m in second]
+    assert [m.repeats for m in second] == [1, 1]
+
+
+def test_what_a_rebuild_says_of_itself(pipeline: Pipeline) -> None:
+    drain(pipeline, completed(1, "2026-04-13T01:00:00Z"), completed(2, "2026-04-13T22:00:00Z"))
+    [made] = pipeline.rebuild([TASK_RUNS], DAY)
+    assert made.first_event == dt.datetime(2026, 4, 13, 1, tzinfo=dt.UTC)
+    assert made.last_event == dt.datetime(2026, 4, 13, 22, tzinfo=dt.UTC)
+    assert made.bytes > 0
+    assert made.counts["conflicting_runs"].count == 0
+
+
+def test_one_table_alone(pipeline: Pipeline) -> None:
+    drain(pipeline, completed(1))
+    pipeline.rebuild([TASKS], DAY)
+    assert stale(pipeline) == [("task_runs_v1", DAY, "never built")]
+    assert ids(pipeline, TASK_RUNS) == []
+
+
+def test_a_day_that_fails_keeps_its_rows_and_does_not_stop_the_others(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    drain(pipeline, completed(1), completed(2, "2026-04-14T01:00:00Z"))
+    pipeline.rebuild_stale()
+    drain(pipeline, completed(3), completed(4, "2026-04-14T01:00:00Z"))
+    damaged = max((tmp_path / "archive/pulse_events/date=2026-04-13").iterdir())
+    damaged.write_bytes(b"damaged")
+    with pytest.raises(RebuildsFailed, match=f"2026-04-13 .*{damaged.name} cannot be read"):
+        pipeline.rebuild_stale()
+    assert ids(pipeline, TASKS) == [task_id(1)]
+    assert ids(pipeline, TASKS, NEXT_DAY) == [task_id(2), task_id(4)]
+    assert {day for _, day, _ in stale(pipeline)} == {DAY}
+
+
+def test_a_rebuild_that_died_makes_its_day_stale_once_it_is_overdue(
+    pipeline: Pipeline, clock: Clock
+) -> None:
+    drain(pipeline, completed(1))
+    pipeline.rebuild_stale()
+    pipeline.archive.builds.put_mark("tasks_v2", DAY, clock.now)
+    clock.now += RUN_LIMIT
+    assert stale(pipeline) == []
+    clock.now += dt.timedelta(seconds=1)
+    assert stale(pipeline) == [("tasks_v2", DAY, "a rebuild died")]
+    pipeline.rebuild_stale()
+    assert stale(pipeline) == []
+
+
+@pytest.mark.parametrize(
+    ("day", "reason"),
+    [
+        (FIRST_DAY - dt.timedelta(days=1), "2026-03-31 is before 2026-04-01, the first day"),
+        (dt.date(2026, 4, 15), "2026-04-15 has not begun"),
+    ],
+)
+def test_days_that_are_never_built(pipeline: Pipeline, day: dt.date, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        pipeline.rebuild(TABLES, day)
+
+
+def test_a_day_ahead_of_the_clock_waits_for_its_day(pipeline: Pipeline, clock: Clock) -> None:
+    drain(pipeline, completed(1, "2026-04-15T00:10:00Z"))
+    assert stale(pipeline) == []
+    clock.now = dt.datetime(2026, 4, 15, 0, 11, tzinfo=dt.UTC)
+    assert len(stale(pipeline)) == 2
+
+
+def test_a_day_without_messages_is_built_empty_when_it_is_asked_for(pipeline: Pipeline) -> None:
+    assert [made.rows for made in pipeline.rebuild(TABLES, DAY)] == [0, 0]
+    assert stale(pipeline) == []
+
+
+def test_what_a_build_cannot_use_is_in_quarantine_once(pipeline: Pipeline) -> None:
+    bad = message(body(task_id(1), [run(), run(1, scheduled=None)], {"kind": 5}))
+    drain(pipeline, bad, bad)
+    pipeline.rebuild(TABLES, DAY)
+    pipeline.rebuild(TABLES, DAY)
+    found = [(item.reason, item.body) for item in pipeline.in_quarantine()]
+    assert sorted(found) == [("run-unreadable", bad.body), ("tag-not-a-string", bad.body)]
+    assert ids(pipeline, TASK_RUNS) == [task_id(1)]
+
+
+def test_a_message_in_quarantine_is_mended_and_replayed(pipeline: Pipeline) -> None:
+    drain(pipeline, message(completed(1).body[:-1]))
+    [item] = pipeline.in_quarantine()
+    with pytest.raises(Refused, match=f"{item.id} cannot be filed: unreadable"):
+        pipeline.replay(item, None)
+    assert pipeline.replay(item, completed(1).body) == [DAY]
+    assert pipeline.in_quarantine() == []
+    pipeline.rebuild_stale()
+    assert ids(pipeline, TASK_RUNS) == [task_id(1)]
+
+
+def test_a_mended_message_that_is_still_only_partly_usable_stays(pipeline: Pipeline) -> None:
+    drain(pipeline, message(b"{"))
+    [item] = pipeline.in_quarantine()
+    partly = body(task_id(1), [run(), run(1, "1970-01-01T00:00:00Z")])
+    with pytest.raises(Refused, match="resolved-before-first-partition"):
+        pipeline.replay(item, partly)
+    assert pipeline.in_quarantine() == [item]
+    assert pipeline.archive.events.days() == []
+
+
+def test_the_newest_event(pipeline: Pipeline) -> None:
+    assert pipeline.newest_event() is None
+    drain(pipeline, completed(1), completed(2, "2026-04-14T01:00:00Z"))
+    pipeline.rebuild_stale()
+    assert pipeline.newest_event() == dt.datetime(2026, 4, 14, 1, tzinfo=dt.UTC)
+
+
+# For real: processes that drain and rebuild beside each other, and are killed at any moment.
+
+_WORKER = """
+import sys, time, datetime as dt
+from pathlib import Path
+from fxci_assets.pipeline import utc_now
+from fxci_assets_tests.pulse import MemoryPulse
+from fxci_assets_tests.test_pipeline import completed, make_pipeline
+root, role, start = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+pipeline = make_pipeline(root, utc_now, dt.timedelta(seconds=1))
+number = start
+print("ready", flush=True)
+while True:
+    if role == "drain":
+        messages = [completed(n) for n in range(number, number + 5)]
+        pipeline.drain(MemoryPulse(messages, received_at=utc_now()))
+        number += 5
+        time.sleep(0.05)
+    else:
+        try:
+            pipeline.rebuild_stale()
+        except Exception as error:
+            print(f"failed: {error}", flush=True)
+"""
+
+
+def _start(root: Path, role: str, start: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _WORKER, str(root), role, str(start)]
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "ready\n"
+    return worker
+
+
+@pytest.mark.slow
+def test_two_builders_and_a_drain_that_are_killed_leave_nothing_wrong(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    kills = int(os.environ.get("FXCI_FAULT_KILLS", "6"))
+    workers = {"A": _start(tmp_path, "build"), "B": _start(tmp_path, "build")}
+    drains: list[subprocess.Popen[str]] = [_start(tmp_path, "drain")]
+    outputs: list[str] = []
+    for kill in range(kills):
+        time.sleep(chance.uniform(0.2, 0.8))
+        victim = chance.choice(["A", "B", "drain"])
+        process = drains[-1] if victim == "drain" else workers[victim]
+        process.send_signal(signal.SIGKILL)
+        outputs.append(process.communicate()[0])
+        if victim == "drain":
+            drains.append(_start(tmp_path, "drain", 1_000 * (kill + 1)))
+        else:
+            workers[victim] = _start(tmp_path, "build")
+    time.sleep(1.5)
+    for process in (*workers.values(), drains[-1]):
+        process.send_signal(signal.SIGKILL)
+        outputs.append(process.communicate()[0])
+    time.sleep(1.1)  # every mark of the dead has expired
+
+    pipeline = make_pipeline(tmp_path, lambda: dt.datetime.now(dt.UTC), dt.timedelta(seconds=1))
+    pipeline.rebuild_stale()
+    assert pipeline.stale() == []
+    files = pipeline.archive.events.files(DAY)
+    filed = {
+        json.loads(content)["status"]["taskId"]
+        for part in pipeline.archive.events.read(DAY, files)
+        for content in part["body"].to_pylist()
+    }
+    assert len(filed) > 50
+    assert ids(pipeline, TASK_RUNS) == ids(pipeline, TASKS) == sorted(filed)
+    failures = [line for text in outputs for line in text.splitlines() if "failed" in line]
+    assert all("new inputs arrived" in line for line in failures), failures
+
+
+def rows_of(pipeline: Pipeline, tables: Sequence[Table] = TABLES) -> dict[str, list[object]]:
+    """All rows of the days there are, in order."""
+    return {
+        table.name: pipeline.warehouse.query(
+            f"SELECT * FROM dataset.{table.name} WHERE submission_date >= '2018-01-01' "
+            f"ORDER BY {', '.join(table.key)}"
+        ).to_pylist()
+        for table in tables
+    }
