@@ -140,16 +140,17 @@ def pulse_drain(context: Context) -> None:
     Ends when the queues are empty, or at the bounds that [drain] sets. What is already archived
     is rebuilt even where pulse cannot be reached.
     """
-    from fxci_assets import dagster_events, deployments, memory
+    from fxci_assets import memory
 
-    settings = context.settings
-    source = deployments.pulse(settings)
-    pipeline = deployments.pipeline(settings)
-    notice(settings)
     failed: list[str] = []
     report: DrainReport | None = None
     shown = Shown()
     with memory.small():
+        from fxci_assets import dagster_events, deployments
+
+        source = deployments.pulse(context.settings)
+        pipeline = deployments.pipeline(context.settings)
+        notice(context.settings)
         try:
             report = pipeline.drain(source, Progress())
             click.echo(report.describe())
@@ -227,25 +228,27 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tuple[str]) -> None:
     """Build days of tables anew from the archive; of all tables if none is named."""
-    from fxci_assets import dagster_events, deployments, memory
-    from fxci_assets.tables import TABLES
+    from fxci_assets import memory
 
-    known = {table.name: table for table in TABLES}
-    for name in tables:
-        if name not in known:
-            raise click.BadParameter(f"no table {name}; there are {', '.join(known)}")
     if last < first:
         raise click.BadParameter("--to is before --from")
-    wanted = [known[name] for name in tables] or list(TABLES)
-    pipeline = deployments.pipeline(context.settings)
-    notice(context.settings)
     days = [first.date() + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     shown = Shown()
-    try:
-        with memory.small():
+    with memory.small():
+        from fxci_assets import dagster_events, deployments
+        from fxci_assets.tables import TABLES
+
+        known = {table.name: table for table in TABLES}
+        for name in tables:
+            if name not in known:
+                raise click.BadParameter(f"no table {name}; there are {', '.join(known)}")
+        wanted = [known[name] for name in tables] or list(TABLES)
+        pipeline = deployments.pipeline(context.settings)
+        notice(context.settings)
+        try:
             pipeline.rebuild_each(dict.fromkeys(days, wanted), shown)
-    finally:
-        dagster_events.report(None, shown.rebuilt)
+        finally:
+            dagster_events.report(None, shown.rebuilt)
 
 
 @command(main, "status", example="fxci-etl status")

@@ -1,18 +1,17 @@
 """How a command stays small: a drain runs beside others, in a container that was sized for it.
 
 Here belongs what libraries do to our memory unless they are told not to. That our own code keeps
-little at a time is each module's own matter.
+little at a time is each module's own matter. Imports nothing of ours, and not pyarrow.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-
-import pyarrow as pa
 
 
 class _NoPandas:
@@ -29,17 +28,15 @@ class _NoPandas:
 
 @contextlib.contextmanager
 def small() -> Iterator[None]:
-    """Run without two things that double the memory of a drain.
+    """Run without two things that double the memory of a drain; before pyarrow is imported.
 
     pyarrow imports pandas, 50 MB and half a second, as soon as it makes an array of Python
     objects, to see whether it was given one of pandas' own. And its default allocator keeps what
-    it was given, where the system's gives it back.
+    it was given, where the system's gives it back; which one it takes, it reads at its start.
     """
-    default = pa.default_memory_pool()
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.meta_path.insert(0, _NoPandas)
-    pa.set_memory_pool(pa.system_memory_pool())
     try:
         yield
     finally:
-        pa.set_memory_pool(default)
         sys.meta_path.remove(_NoPandas)

@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 
 Row = tuple[object, ...]
 
-_CHARACTERS = sorted("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-_BOUNDS = tuple(_CHARACTERS[start] for start in range(4, len(_CHARACTERS), 4))
-"""First characters at which one range of task ids ends and the next begins: ids are random, so
-that the ranges are of about the same size."""
+_BOUNDS = tuple(sorted("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"))
+"""First characters of task ids, at each of which a range begins. Ids are random, so that the
+ranges are of about the same size."""
 
 _RUN_ROWS = 40_000
 """Rows that are kept as they came before they become a run."""
