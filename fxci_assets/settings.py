@@ -13,12 +13,18 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import msgspec
 
 Deployment = Literal["sandbox", "local"]
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535, description="a port, 1 to 65535")]
+Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number above 0")]
+# Bounded so that the calendar has a day so long ago.
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_500, description="days, 0 to 36500")]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9, description="seconds above 0, up to 1e9")]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1, description="a number from 0 to 1")]
 
 Value = TypeVar("Value")
 
@@ -43,6 +49,9 @@ class Secret:
 
     __str__ = __repr__
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not written anywhere")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
 
@@ -56,7 +65,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     password: Secret | None = None
     host: str = "pulse.mozilla.org"
-    port: int = 5671
+    port: Port = 5671
     durable: bool = True
     tls: bool = True
 
@@ -71,30 +80,30 @@ class BigQuery(msgspec.Struct, frozen=True, kw_only=True):
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """How messages are read: when a batch is filed, and when a drain ends."""
 
-    batch_messages: int = 5_000
-    batch_bytes: int = 16_000_000
-    batch_seconds: float = 5.0
-    max_messages: int = 2_000_000
-    max_seconds: float = 1_800.0
+    batch_messages: Count = 5_000
+    batch_bytes: Count = 16_000_000
+    batch_seconds: Seconds = 5.0
+    max_messages: Count = 2_000_000
+    max_seconds: Seconds = 1_800.0
     # PulseGuardian warns at 2,000 messages in a queue and deletes it at 8,000.
-    queue_warning: int = 2_000
+    queue_warning: Count = 2_000
 
 
 class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     """When days are built again."""
 
-    run_limit_seconds: float = 3_600.0
-    window_days: int = 35
-    older_days_seconds: float = 3_600.0
-    max_attempts: int = 3
+    run_limit_seconds: Seconds = 3_600.0
+    window_days: Days = 35
+    older_days_seconds: Seconds = 3_600.0
+    max_attempts: Count = 3
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
     """When a check fails."""
 
-    quarantine_per_day: int = 50
-    exception_share: float = 0.10
-    data_age_seconds: float = 7_200.0
+    quarantine_per_day: Annotated[int, msgspec.Meta(ge=0, description="a whole number")] = 50
+    exception_share: Share = 0.10
+    data_age_seconds: Seconds = 7_200.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,9 +112,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     deployment: Deployment = "sandbox"
     start_date: dt.date = dt.date(2024, 7, 8)
     sandbox_dir: Path = Path(".sandbox")
-    sandbox_tasks_per_day: int = 2_000
+    sandbox_tasks_per_day: Count = 2_000
     sandbox_seed: int = 1
-    sandbox_days: int = 3
+    sandbox_days: Days = 3
     pulse: Pulse = Pulse()
     bigquery: BigQuery = BigQuery()
     drain: Drain = Drain()
@@ -133,9 +142,15 @@ def variable(section: str, key: str) -> str:
     return f"FXCI_ETL_{section}_{key}".upper()
 
 
-def default_config_file(environment: Mapping[str, str]) -> Path:
-    folder = environment.get("XDG_CONFIG_HOME")
-    return (Path(folder) if folder else Path.home() / ".config") / "fxci-etl" / "config.toml"
+def default_config_file(environment: Mapping[str, str]) -> Path | None:
+    """Where a configuration file is looked for; None for a user without a home."""
+    try:
+        home = Path(environment.get("HOME") or Path.home())
+    except RuntimeError:
+        # A container's user may be a number only, which has neither $HOME nor an entry in passwd.
+        home = None
+    folder = environment.get("XDG_CONFIG_HOME") or (home and home / ".config")
+    return Path(folder) / "fxci-etl" / "config.toml" if folder else None
 
 
 def load(environment: Mapping[str, str] = os.environ, config: Path | None = None) -> Settings:
@@ -145,7 +160,8 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
     and keys are ignored: the jobs that run today set some that are no longer used.
     """
     explicit = _read(config, must_exist=True) if config else {}
-    implicit = _read(default_config_file(environment), must_exist=False)
+    default = default_config_file(environment)
+    implicit = _read(default, must_exist=False) if default else {}
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(Settings):
         if field.name in _PLAIN:
@@ -157,9 +173,9 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
         for setting in msgspec.structs.fields(field.type):
             name = variable(field.name, setting.name)
             for content, source in (
-                (_get(explicit, field.name, setting.name), f"{config}"),
+                (_get(explicit, field.name, setting.name), config),
                 (environment.get(name) or None, None),
-                (_get(implicit, field.name, setting.name), "the configuration file"),
+                (_get(implicit, field.name, setting.name), default),
             ):
                 if content is not None:
                     label = f"[{field.name}] {setting.name} in {source}" if source else name
@@ -167,20 +183,19 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
                     break
         values[field.name] = field.type(**section)
     settings = Settings(**values)  # type: ignore[arg-type]
-    settings = msgspec.structs.replace(settings, sandbox_dir=settings.sandbox_dir.absolute())
-    if settings.sandbox_tasks_per_day < 1 or settings.sandbox_days < 0:
-        raise SettingsError("FXCI_SANDBOX_TASKS_PER_DAY must be at least 1, FXCI_SANDBOX_DAYS 0")
-    return settings
+    return msgspec.structs.replace(settings, sandbox_dir=settings.sandbox_dir.absolute())
 
 
 def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         if must_exist:
             raise SettingsError(f"There is no configuration file {path}") from None
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not TOML: it is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
@@ -210,9 +225,12 @@ def _convert(value: object, type: object, name: str) -> object:
 
 
 def _expected(type: object) -> str:
-    if allowed := get_args(type):
-        return " or ".join(str(value) for value in allowed if value is not NoneType)
-    names = {int: "a whole number", float: "a number", bool: "true or false", dt.date: "a date"}
+    if get_origin(type) is Annotated:
+        _, meta = get_args(type)
+        return str(meta.description)
+    if get_origin(type) is Literal:
+        return " or ".join(get_args(type))
+    names = {int: "a whole number", bool: "true or false", dt.date: "a date such as 2024-07-08"}
     return names.get(type, "text")  # type: ignore[call-overload, no-any-return]
 
 
