@@ -9,7 +9,7 @@ HOME_OF_DAGSTER := $(abspath $(SANDBOX))/dagster
 
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo dev test check format lock clean
+.PHONY: install demo dev test check format docs faults bench lock clean
 
 install: $(VENV)/installed
 
@@ -43,6 +43,19 @@ check: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pages that are made from the code; tests fail while they are stale.
+docs: install
+	$(BIN)/python -m fxci_assets_tests.cli_reference
+	$(BIN)/python -m fxci_assets_tests.table_reference
+
+# Minutes of killing drains and rebuilds; the tests do a few seconds of it.
+faults: install
+	FXCI_FAULT_ROUNDS=60 FXCI_FAULT_KILLS=60 $(BIN)/python -m pytest --timeout 3000 \
+		fxci_assets_tests/test_faults.py fxci_assets_tests/test_pipeline.py -k "campaign or killed"
+
+bench: install
+	$(BIN)/python -m fxci_assets_tests.benchmark --messages 500000
 
 # Versions and hashes of everything, for every supported Python.
 lock:

@@ -20,7 +20,7 @@ from fxci_assets.archive import Archive
 from fxci_assets.archive.quarantine import Item, Replayed
 from fxci_assets.builders import BUILDERS, Builder, Files
 from fxci_assets.drain import DrainLimits, DrainReport, decide, drain, file_messages
-from fxci_assets.freshness import Inputs, RowsHash, Tallied, Written
+from fxci_assets.freshness import Inputs, InputsKeepChanging, RowsHash, Tallied, Written
 from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
 from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.settings import Settings
@@ -231,18 +231,22 @@ class Pipeline:
         self, progress: Callable[[Rebuilt], None] = lambda rebuilt: None
     ) -> list[Rebuilt]:
         """Rebuild every stale day up to today. One that fails does not keep the others from
-        being built; at the end, RebuildsFailed names those that did."""
+        being built; at the end, RebuildsFailed names those that did. One whose inputs keep
+        changing has not failed: another drain is filing, and rebuilds the day when it is done."""
         days: dict[dt.date, list[Table]] = {}
         for stale in self.stale():
             days.setdefault(stale.day, []).append(stale.table)
-        return self.rebuild_each(days, progress)
+        return self.rebuild_each(days, progress, leave_changing=True)
 
     def rebuild_each(
         self,
         days: Mapping[dt.date, Collection[Table]],
         progress: Callable[[Rebuilt], None] = lambda rebuilt: None,
+        *,
+        leave_changing: bool = False,
     ) -> list[Rebuilt]:
-        """Rebuild some tables on some days, as `rebuild_stale` does."""
+        """Rebuild some tables on some days, as `rebuild_stale` does; with a day whose inputs keep
+        changing among those that failed, unless it is to be left."""
         done: list[Rebuilt] = []
         failed: list[str] = []
         for day, tables in days.items():
@@ -251,6 +255,9 @@ class Pipeline:
             except Refused:
                 raise
             except Exception as error:
+                if leave_changing and isinstance(error, InputsKeepChanging):
+                    _log.warning("%s", error)
+                    continue
                 _log.exception("%s could not be rebuilt", day)
                 failed.append(f"{day} ({error})")
                 continue

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import inspect
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
@@ -113,6 +114,7 @@ class Run:
     def __init__(self, history: tuple[Move, ...], world: World, start: Start) -> None:
         self.world = copy.deepcopy(world)
         self.alive: dict[str, Steps] = {}
+        self.waits_before: dict[str, str] = {}
         for name in ("A", "B"):
             self.alive[name] = start(self.world, name)
             self._advance(name)
@@ -133,7 +135,7 @@ class Run:
     def _advance(self, name: str) -> None:
         self.world.builder = name
         try:
-            next(self.alive[name])
+            self.waits_before[name] = next(self.alive[name])
         except (StopIteration, InputsKeepChanging):
             del self.alive[name]
 
@@ -149,10 +151,10 @@ class Run:
         """All on which the future depends: two histories with the same state need one look."""
         processes = []
         for name, steps in self.alive.items():
-            frame = steps.gi_frame
-            known = frame.f_locals
+            known = inspect.getgeneratorlocals(steps)
             inputs, now_there, attempt = (known.get(k) for k in ("inputs", "now_there", "_"))
-            position = (name, frame.f_lasti, inputs, now_there, attempt, str(known.get("written")))
+            written = str(known.get("written"))
+            position = (name, self.waits_before[name], inputs, now_there, attempt, written)
             processes.append(position)
         world = self.world
         ledger = (str(world.records), frozenset(world.put.items()))

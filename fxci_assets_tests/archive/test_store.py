@@ -52,7 +52,7 @@ def test_the_content_is_synchronised_before_its_name_appears_and_the_name_before
     fsync, link = os.fsync, os.link
 
     def recording_fsync(descriptor: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
         name = "content" if path.is_file() else str(path.relative_to(tmp_path))
         steps.append(f"fsync {name}")
         fsync(descriptor)

@@ -354,14 +354,14 @@ def expected(bodies: Iterable[bytes], day: dt.date) -> tuple[list[Row], list[Row
                 if status["taskId"] not in tasks or tasks[status["taskId"]][0] <= rank:
                     tasks[status["taskId"]] = (rank, {"task_group_id": status["taskGroupId"]})
                 given_tags = (event.get("task") or {}).get("tags") or {}
-                known = {}
+                known: dict[str, object] = {}
                 for name in sorted(given_tags, key=lambda n: (n != normalise_tag_name(n), n)):
                     if normalise_tag_name(name) in ("kind", "os", "test_suite"):
                         known.setdefault(normalise_tag_name(name), given_tags[name])
                 if given_tags and (
                     status["taskId"] not in task_tags or task_tags[status["taskId"]][0] <= rank
                 ):
-                    strings = {n: v if isinstance(v, str) else None for n, v in known.items()}
+                    strings: Row = {n: v if isinstance(v, str) else None for n, v in known.items()}
                     task_tags[status["taskId"]] = (rank, strings)
     run_rows = [{"task_id": k[0], "run_id": k[1], **row} for k, (_, row) in sorted(runs.items())]
     task_rows = [
