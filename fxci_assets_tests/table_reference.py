@@ -17,8 +17,8 @@ FILE = Path(__file__).parents[1] / "docs" / "tables.md"
 _HEAD = """\
 # Tables
 
-Made by `make docs` from the tables' specs; change those, not this file. Every table is partitioned by
-UTC day, and each query needs a filter on its partition column. People read the views.
+Made by `make docs` from the tables' specs; change those, not this file. Every table is partitioned
+by UTC day, and each query needs a filter on its partition column. People read the views.
 """
 
 
