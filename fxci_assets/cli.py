@@ -10,9 +10,11 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -21,7 +23,7 @@ import click
 if TYPE_CHECKING:
     from fxci_assets.archive.quarantine import Item
     from fxci_assets.drain import DrainReport
-    from fxci_assets.pipeline import Rebuilt
+    from fxci_assets.pipeline import Pipeline, Rebuilt
     from fxci_assets.settings import Settings
 
 P = ParamSpec("P")
@@ -45,8 +47,18 @@ class Context:
         own = {0: logging.WARNING, 1: logging.INFO}.get(self.verbosity, logging.DEBUG)
         # Other libraries speak only at -vvv, and never at DEBUG: there, py-amqp prints frames.
         others = logging.INFO if self.verbosity > 2 else logging.WARNING
-        logging.basicConfig(level=others, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        handler = logging.StreamHandler()
+        formatter = logging.Formatter if self.verbosity > 1 else WithoutTraceback
+        handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=others, handlers=[handler])
         logging.getLogger("fxci_assets").setLevel(own)
+
+
+class WithoutTraceback(logging.Formatter):
+    """One line for each record; who wants to know where it happened says -vv."""
+
+    def formatException(self, ei: object) -> str:  # noqa: N802
+        return ""
 
 
 def _set_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
@@ -101,6 +113,16 @@ def one_line(error: Exception) -> str:
     return text if ours else f"{type(error).__name__}: {text}"
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """A line about work that goes on where nobody reads it any more, as in `… | head -1`."""
+    try:
+        click.echo(text, err=err, nl=nl)
+    except BrokenPipeError:
+        stream = sys.stderr if err else sys.stdout
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+
+
 def command(
     group: click.Group, name: str, *, example: str
 ) -> Callable[[Callable[..., None]], click.Command]:
@@ -113,7 +135,10 @@ def command(
             context.configure_logging()
             function(context, **options)
 
-        return group.command(name, epilog=f"Example: {example}")(common(run))
+        # Given as short_help, the sentence is not cut off; after \b, the example not wrapped.
+        sentence = (function.__doc__ or "").partition("\n")[0]
+        epilog = f"Example:\n\n\b\n  {example}"
+        return group.command(name, short_help=sentence, epilog=epilog)(common(run))
 
     return decorate
 
@@ -152,8 +177,9 @@ def pulse_drain(context: Context) -> None:
         pipeline = deployments.pipeline(context.settings)
         notice(context.settings)
         try:
-            report = pipeline.drain(source, Progress())
-            click.echo(report.describe())
+            with Progress() as progress:
+                report = pipeline.drain(source, progress)
+            say(report.describe())
         except Exception as error:
             logging.getLogger(__name__).info("the drain failed", exc_info=True)
             failed.append(one_line(error))
@@ -165,7 +191,7 @@ def pulse_drain(context: Context) -> None:
         failed += [
             f"the queue {gap.queue} was gone and is declared again; what came between "
             f"{gap.since:%Y-%m-%d %H:%M:%S} and {gap.found_at:%Y-%m-%d %H:%M:%S} UTC is missing "
-            "until the gap is closed (fxci-etl gaps)"
+            "until the gap is closed (fxci-etl gaps close)"
             for gap in report.gaps
         ]
     dagster_events.report(report, shown.rebuilt)
@@ -174,7 +200,7 @@ def pulse_drain(context: Context) -> None:
 
 def fail_with(errors: Sequence[str]) -> None:
     for error in errors:
-        click.echo(f"fxci-etl: {error}", err=True)
+        say(f"fxci-etl: {error}", err=True)
     if errors:
         sys.exit(1)
 
@@ -186,15 +212,24 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._every = 0.2 if self._terminal else every_seconds
         self._last = time.monotonic()
+        self._shown = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._terminal and self._shown:
+            say("\r\033[K", nl=False, err=True)
 
     def __call__(self, report: DrainReport) -> None:
         now = time.monotonic()
         if now - self._last < self._every:
             return
         self._last = now
+        self._shown = True
         rate = report.received / report.seconds if report.seconds else 0
         line = f"{report.received:,} messages, {rate:,.0f} a second"
-        click.echo(f"\r{line}\033[K" if self._terminal else line, nl=not self._terminal, err=True)
+        say(f"\r{line}\033[K" if self._terminal else line, nl=not self._terminal, err=True)
 
 
 class Shown:
@@ -205,7 +240,7 @@ class Shown:
 
     def __call__(self, made: Rebuilt) -> None:
         self.rebuilt.append(made)
-        click.echo(
+        say(
             f"{made.table.name} {made.day}: {made.rows:,} rows, {made.repeats:,} repeats "
             f"dropped, {made.seconds:.1f} s"
         )
@@ -216,34 +251,44 @@ def notice(settings: Settings) -> None:
     if settings.deployment == "sandbox":
         from fxci_assets.sandbox import SIMULATED_NOTICE
 
-        click.echo(SIMULATED_NOTICE, err=True)
+        say(SIMULATED_NOTICE, err=True)
 
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @command(main, "rebuild", example="fxci-etl rebuild --from 2026-04-01 --to 2026-04-07 task_runs_v1")
-@click.option("--from", "first", type=DAY, required=True, help="The first day, UTC.")
-@click.option("--to", "last", type=DAY, required=True, help="The last day, UTC.")
+@click.option(
+    "--from", "first", type=DAY, metavar="YYYY-MM-DD", required=True, help="The first day, UTC."
+)
+@click.option(
+    "--to", "last", type=DAY, metavar="YYYY-MM-DD", required=True, help="The last day, UTC."
+)
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tuple[str]) -> None:
-    """Build days of tables anew from the archive; of all tables if none is named."""
+    """Build days of tables anew from the archive.
+
+    Of all tables if none is named. Days that cannot be built keep the rows they have.
+    """
     from fxci_assets import memory
 
     if last < first:
-        raise click.BadParameter("--to is before --from")
+        raise click.UsageError("--to is before --from")
     days = [first.date() + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     shown = Shown()
     with memory.small():
         from fxci_assets import dagster_events, deployments
+        from fxci_assets.pipeline import Refused
         from fxci_assets.tables import TABLES
 
         known = {table.name: table for table in TABLES}
         for name in tables:
             if name not in known:
-                raise click.BadParameter(f"no table {name}; there are {', '.join(known)}")
+                raise click.UsageError(f"no table {name}; there are {', '.join(known)}")
         wanted = [known[name] for name in tables] or list(TABLES)
         pipeline = deployments.pipeline(context.settings)
+        if days[-1] > pipeline.today():
+            raise Refused(f"{days[-1]} has not begun")  # nor are the days before it built
         notice(context.settings)
         try:
             pipeline.rebuild_each(dict.fromkeys(days, wanted), shown)
@@ -253,33 +298,76 @@ def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tup
 
 @command(main, "status", example="fxci-etl status")
 def status(context: Context) -> None:
-    """Stale days, queue depths, the newest event, quarantine and gaps."""
+    """Stale days, queue depths, the newest event, quarantine and gaps.
+
+    What cannot be found out is named, and the rest is shown all the same.
+    """
     from fxci_assets import deployments
 
     settings = context.settings
     pipeline = deployments.pipeline(settings)
-    source = deployments.pulse(settings)
     notice(settings)
     click.echo(f"deployment     {settings.deployment} ({pipeline.warehouse.target})")
-    for queue, depth in source.depth().items():
-        click.echo(f"queue          {queue}: {depth:,} waiting")
+    failed: list[str] = []
+    # Generators: nothing of them runs, or fails, before its turn.
+    for name, lines in (
+        ("queues", _queues(settings)),
+        ("newest event", _newest_event(pipeline)),
+        ("stale days", _stale_days(pipeline)),
+        ("quarantine", _in_quarantine(pipeline)),
+        ("gaps", _open_gaps(pipeline)),
+    ):
+        try:
+            found = list(lines)
+        except Exception as error:
+            logging.getLogger(__name__).info("%s: unknown", name, exc_info=True)
+            failed.append(f"{name}: {one_line(error)}")
+            found = [(name, "unknown")]
+        for label, content in found:
+            click.echo(f"{label:<14} {content}")
+    fail_with(failed)
+
+
+Lines = Iterator[tuple[str, str]]
+
+
+def _queues(settings: Settings) -> Lines:
+    from fxci_assets import deployments
+
+    source = deployments.pulse(settings)
+    depths = source.depth()
+    for queue in source.queues:
+        # One that was never drained has lost nothing, so that is no error.
+        waits = f"{depths[queue]:,} waiting" if queue in depths else "not there"
+        yield "queue", f"{queue}: {waits}"
+
+
+def _newest_event(pipeline: Pipeline) -> Lines:
     newest = pipeline.newest_event()
-    click.echo(f"newest event   {f'{newest:%Y-%m-%d %H:%M:%S} UTC' if newest else 'none'}")
+    yield "newest event", f"{newest:%Y-%m-%d %H:%M:%S} UTC" if newest else "none"
+
+
+def _stale_days(pipeline: Pipeline) -> Lines:
     stale = pipeline.stale()
     for day in stale[:20]:
-        click.echo(f"stale          {day.table.name} {day.day}: {day.reason}")
-    click.echo(f"stale days     {len(stale)}")
-    waiting = pipeline.in_quarantine()
-    reasons: dict[str, int] = {}
-    for item in waiting:
-        reasons[item.reason] = reasons.get(item.reason, 0) + 1
+        yield "stale", f"{day.table.name} {day.day}: {day.reason}"
+    if len(stale) > 20:
+        yield "stale", f"and {len(stale) - 20:,} more"
+    yield "stale days", f"{len(stale):,}"
+
+
+def _in_quarantine(pipeline: Pipeline) -> Lines:
+    reasons = Counter(item.reason for item in pipeline.in_quarantine())
     for reason, count in sorted(reasons.items()):
-        click.echo(f"quarantine     {reason}: {count:,}")
-    click.echo(f"in quarantine  {len(waiting):,} not replayed")
+        yield "quarantine", f"{reason}: {count:,}"
+    yield "in quarantine", f"{reasons.total():,} not replayed"
+
+
+def _open_gaps(pipeline: Pipeline) -> Lines:
     gaps = pipeline.archive.queues.open_gaps()
     for gap in gaps:
-        click.echo(f"gap            {gap.id} until {gap.found_at:%Y-%m-%d %H:%M:%S} UTC")
-    click.echo(f"open gaps      {len(gaps)}")
+        yield "gap", f"{gap.id} until {gap.found_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield "open gaps", f"{len(gaps):,}"
 
 
 @command(
@@ -329,23 +417,27 @@ def quarantine_list(context: Context, all_: bool) -> None:
             )
 
 
-@command(quarantine, "show", example="fxci-etl quarantine show 1f0c9d… > body.json")
+@command(quarantine, "show", example="fxci-etl quarantine show 1f0c9d37 > body.json")
 @click.argument("id")
 def quarantine_show(context: Context, id: str) -> None:
-    """One message: what is known of it on standard error, its body as received on the output."""
-    from fxci_assets import deployments
+    """A message's body, as received; what is known of it goes to standard error.
+
+    The beginning of an ID is enough.
+    """
+    from fxci_assets import deployments, printing
 
     [item] = find_items(deployments.archive(context.settings).quarantine.items(), [id])
     click.echo(
         f"id {item.id}\nreason {item.reason}\nreceived {item.received_at:%Y-%m-%d %H:%M:%S} UTC\n"
-        f"exchange {item.exchange}\nrouting key {item.routing_key}",
+        f"exchange {printing.visible(item.exchange)}\n"
+        f"routing key {printing.visible(item.routing_key)}",
         err=True,
     )
     sys.stdout.buffer.write(item.body)
     sys.stdout.buffer.flush()
 
 
-@command(quarantine, "replay", example="fxci-etl quarantine replay 1f0c9d… --body mended.json")
+@command(quarantine, "replay", example="fxci-etl quarantine replay 1f0c9d37 --body mended.json")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option(
     "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -369,22 +461,19 @@ def quarantine_replay(context: Context, ids: tuple[str], body: Path | None) -> N
         except Exception as error:
             failed.append(one_line(error))
             continue
-        click.echo(f"{item.id} filed under {', '.join(day.isoformat() for day in days)}")
+        say(f"{item.id} filed under {', '.join(day.isoformat() for day in days)}")
     fail_with(failed)
 
 
-def find_items(items: object, ids: Sequence[str]) -> list[Item]:
+def find_items(items: Iterable[Item], ids: Sequence[str]) -> list[Item]:
     """The items whose ids begin as given."""
-    from collections.abc import Iterable
-
-    assert isinstance(items, Iterable)
-    known: list[Item] = list(items)
+    known = list(items)
     found: list[Item] = []
     for id in ids:
         matching = [item for item in known if item.id.startswith(id)]
         if len(matching) != 1:
             what = "no item" if not matching else f"{len(matching)} items"
-            raise click.BadParameter(f"{what} in quarantine with an id that begins {id}")
+            raise click.UsageError(f"{what} in quarantine with an id that begins {id}")
         found += matching
     return found
 
@@ -420,7 +509,7 @@ def gaps_close(context: Context, id: str, why: str) -> None:
     queues = deployments.archive(context.settings).queues
     matching = [gap for gap in queues.open_gaps() if gap.id == id]
     if not matching:
-        raise click.BadParameter(f"no open gap {id}")
+        raise click.UsageError(f"no open gap {id}")
     queues.close_gap(matching[0], utc_now(), why)
     click.echo(f"{id} closed")
 
@@ -432,12 +521,27 @@ def sandbox() -> None:
 
 
 @command(sandbox, "publish", example="fxci-etl sandbox publish --date 2026-04-13 --tasks 5000")
-@click.option("--date", "day", type=DAY, help="The simulated day, UTC; yesterday by default.")
+@click.option(
+    "--date", "day", type=DAY, metavar="YYYY-MM-DD",
+    help="The simulated day, UTC; yesterday by default.",
+)  # fmt: skip
 @click.option("--tasks", type=click.IntRange(min=1), help="Tasks a day, instead of the setting's.")
-@click.option("--host", default="127.0.0.1", envvar="FXCI_ETL_PULSE_HOST", show_default=True)
-@click.option("--port", default=5672, envvar="FXCI_ETL_PULSE_PORT", show_default=True)
-@click.option("--user", default="guest", envvar="FXCI_ETL_PULSE_USER", show_default=True)
-@click.option("--password", default="guest", envvar="FXCI_ETL_PULSE_PASSWORD", show_default=False)
+@click.option(
+    "--host", default="127.0.0.1", envvar="FXCI_ETL_PULSE_HOST", show_default=True,
+    help="The broker: this machine, nothing else.",
+)  # fmt: skip
+@click.option(
+    "--port", default=5672, envvar="FXCI_ETL_PULSE_PORT", show_default=True,
+    help="Its port without TLS.",
+)  # fmt: skip
+@click.option(
+    "--user", default="guest", envvar="FXCI_ETL_PULSE_USER", show_default=True,
+    help="A user who may declare; the queues are named after it.",
+)  # fmt: skip
+@click.option(
+    "--password", default="guest", envvar="FXCI_ETL_PULSE_PASSWORD",
+    help="The user's password; better given in FXCI_ETL_PULSE_PASSWORD.",
+)  # fmt: skip
 def sandbox_publish(
     context: Context,
     day: dt.datetime | None,
@@ -463,7 +567,7 @@ def sandbox_publish(
         password=password,
     )
     for queue, count in counts.items():
-        click.echo(f"{queue}: {count:,} messages")
+        say(f"{queue}: {count:,} messages")
 
 
 @command(sandbox, "demo", example="fxci-etl sandbox demo")

@@ -6,7 +6,9 @@ import csv
 import datetime as dt
 import decimal
 import json
+import math
 import sys
+import unicodedata
 from typing import TYPE_CHECKING
 
 import click
@@ -33,8 +35,9 @@ def plain(value: object) -> object:
             return {name: plain(inner) for name, inner in value.items()}
         case list():
             return [plain(inner) for inner in value]
-        case float() if value != value or value in (float("inf"), float("-inf")):
-            return str(value)  # JSON has no such numbers
+        case float() if not math.isfinite(value):
+            # JSON has no such numbers; BigQuery spells them so.
+            return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
         case _:
             return value
 
@@ -50,21 +53,46 @@ def text(value: object, null: str) -> str:
         case float():
             return f"{value:.10g}"
         case dict() | list():
-            return json.dumps(value, ensure_ascii=False)
+            return _visible_json(json.dumps(value, ensure_ascii=False))
         case _:
-            # A control character in a tag must not move the reader's cursor.
-            return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+            return visible(str(value))
+
+
+def visible(text: str) -> str:
+    """Text for a terminal: a control character in a tag must not move the reader's cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _visible_json(document: str) -> str:
+    """The same document without what json.dumps leaves: DEL, C1 controls, changes of direction."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else _escaped(c.encode("utf-16-be")) for c in document
+    )
+
+
+def _escaped(units: bytes) -> str:
+    return "".join(f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2))
+
+
+def _width(cell: str) -> int:
+    """The columns that a terminal gives to a text."""
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in cell
+    )
 
 
 def _table(rows: pa.Table) -> None:
-    numeric = [str(type_).startswith(("int", "double", "float")) for type_ in rows.schema.types]
+    numeric = [str(t).startswith(("int", "double", "float", "decimal")) for t in rows.schema.types]
+    names = [visible(name) for name in rows.schema.names]
     cells = [[text(v, "NULL") for v in row.values()] for row in rows.to_pylist()]
-    names = rows.schema.names
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(names, *cells, strict=True)]
 
     def line(values: list[str]) -> str:
         padded = (
-            value.rjust(width) if right else value.ljust(width)
+            f"{' ' * (width - _width(value))}{value}"
+            if right
+            else f"{value}{' ' * (width - _width(value))}"
             for value, width, right in zip(values, widths, numeric, strict=True)
         )
         return "  ".join(padded).rstrip()
@@ -75,8 +103,17 @@ def _table(rows: pa.Table) -> None:
         click.echo(line(row))
 
 
+class _Lines:
+    """Ends lines with LF, as other tools read them. Told to end them so, csv would not quote a
+    CR, which its reader takes for the end of a line."""
+
+    def write(self, line: str) -> None:
+        sys.stdout.write(line.removesuffix("\r\n") + "\n")
+
+
 def _csv(rows: pa.Table) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    """A record or list is JSON in its cell. NULL and an empty text are both an empty cell."""
+    writer = csv.writer(_Lines(), lineterminator="\r\n")
     writer.writerow(rows.schema.names)
     for row in rows.to_pylist():
         values = (plain(value) for value in row.values())
@@ -86,8 +123,10 @@ def _csv(rows: pa.Table) -> None:
             else value
             for value in values
         )
+    # Here and not at exit, where a reader that has gone away would be an error nobody catches.
+    sys.stdout.flush()
 
 
 def _json(rows: pa.Table) -> None:
     content = [plain(row) for row in rows.to_pylist()]
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(_visible_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))

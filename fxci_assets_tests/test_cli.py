@@ -1,0 +1,827 @@
+"""`fxci-etl` as its users meet it: what it prints where, and with which exit code it ends.
+
+In this process where possible; what is imported, and what a pipe does, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from fxci_assets import cli, deployments
+from fxci_assets.drain import DrainReport
+from fxci_assets.pipeline import Pipeline
+from fxci_assets.resources.amqp import PulseError
+from fxci_assets.sandbox import SIMULATED_NOTICE
+from fxci_assets.settings import load
+from fxci_assets.tables import TASKS
+from fxci_assets_tests import cli_reference
+from fxci_assets_tests.events import DAY, RECEIVED, body, message, run, task_id
+from fxci_assets_tests.pulse import MemoryPulse
+
+SANDBOX = {"FXCI_SANDBOX_TASKS_PER_DAY": "30", "FXCI_SANDBOX_DAYS": "1"}
+LOCAL = {"FXCI_DEPLOYMENT": "local"}
+QUEUE = MemoryPulse.queues[1]
+
+Run = Callable[..., Result]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """As of a user who has set nothing, with all state in a folder."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("FXCI_", "DAGSTER_", "XDG_"))}
+    return ours | {
+        "HOME": str(folder / "home"),
+        "FXCI_SANDBOX_DIR": str(folder / "state"),
+        # What a command would set for the rest of this process.
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }
+
+
+def invoke(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: str | None = None
+) -> Result:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - set(environment(folder)):
+            patch.delenv(name)
+        for name, value in (environment(folder) | dict(env or {})).items():
+            patch.setenv(name, value)
+        return CliRunner().invoke(cli.main, arguments, input=stdin)
+
+
+def process(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fxci_assets.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(folder) | dict(env or {}),
+    )
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    """A command sets how much is logged, for its process."""
+    ours = logging.getLogger("fxci_assets")
+    before = ours.level
+    yield
+    ours.setLevel(before)
+
+
+def pipeline(folder: Path) -> Pipeline:
+    """The pipeline of the local deployment whose commands run with this folder."""
+    return deployments.pipeline(load(environment(folder) | LOCAL))
+
+
+TAGS = {"project": "autoland", "label": "\x1b[2Jtest", "kind": "日本"}
+
+
+def seed(folder: Path) -> None:
+    """Two days with rows, and two messages in quarantine."""
+    messages = [
+        message(body(task_id(1), [run()], TAGS)),
+        message(body(task_id(2), [run(0, "2026-04-14T01:00:00Z", started=None)], {})),
+        message(b"{", "task-failed"),
+        message(b"\xff\x00\n", "task-exception"),
+    ]
+    line = pipeline(folder)
+    line.drain(MemoryPulse(messages))
+    line.rebuild_stale()
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For commands that change nothing."""
+    folder = tmp_path_factory.mktemp("seeded")
+    seed(folder)
+    return folder
+
+
+@pytest.fixture
+def pulse(monkeypatch: pytest.MonkeyPatch) -> MemoryPulse:
+    """In place of the deployment's."""
+    source = MemoryPulse()
+    monkeypatch.setattr(deployments, "pulse", lambda settings: source)
+    return source
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> None:
+        raise PulseError("127.0.0.1:5672: connection refused")
+
+    monkeypatch.setattr(MemoryPulse, "open", refused)
+    monkeypatch.setattr(MemoryPulse, "depth", refused)
+
+
+def error_of(result: Result, exit_code: int = 1) -> str:
+    """The one line that a command failed with."""
+    lines = [line for line in result.stderr.splitlines() if line != SIMULATED_NOTICE]
+    assert (result.exit_code, len(lines)) == (exit_code, 1), result.output
+    assert lines[0].startswith("fxci-etl: ")
+    return lines[0].removeprefix("fxci-etl: ")
+
+
+def usage_error_of(result: Result) -> str:
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    usage, hint, _, error = result.stderr.splitlines()
+    assert usage.startswith("Usage: ")
+    assert hint.startswith("Try '")
+    return error.removeprefix("Error: ")
+
+
+# --- help -----------------------------------------------------------------------------------------
+
+CONTEXTS = list(cli_reference.contexts())
+NAMES = [context.command_path.replace(" [OPTIONS]", "") for context in CONTEXTS]
+
+
+@pytest.mark.parametrize(("context", "name"), list(zip(CONTEXTS, NAMES, strict=True)), ids=NAMES)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_explains_itself(
+    tmp_path: Path, context: click.Context, name: str, option: str
+) -> None:
+    result = invoke(tmp_path, *name.split()[1:], option)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"Usage: {name.replace('fxci-etl', 'main')} ")
+    assert "..." not in result.stdout.partition("Commands:")[2]
+    if not isinstance(context.command, click.Group):
+        example = result.stdout.splitlines()[-1]
+        assert result.stdout.splitlines()[-3:-1] == ["  Example:", ""]
+        assert example.startswith(f"    {name}")
+
+
+def test_the_reference_is_up_to_date() -> None:
+    assert cli_reference.FILE.read_text() == cli_reference.reference(), "run `make docs`"
+
+
+def test_help_answers_at_once(tmp_path: Path) -> None:
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert process(tmp_path, "--help").returncode == 0
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.3
+
+
+HEAVY = {"dagster", "duckdb", "kombu", "amqp", "msgspec", "pandas", "pyarrow", "sqlglot"}
+
+
+def imported(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
+    code = (
+        "import sys\n"
+        "from fxci_assets.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(folder) | dict(env or {}),
+        check=True,
+    )
+    return HEAVY & {*done.stderr.split()}
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert imported(tmp_path, "--help") == set()
+    assert imported(tmp_path, "pulse", "drain", "--help") == set()
+
+
+def test_a_drain_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    assert imported(tmp_path, "pulse", "drain", env=SANDBOX) == {"msgspec", "pyarrow"}
+
+
+def test_the_version(tmp_path: Path) -> None:
+    assert re.search(r"\d+\.\d+", invoke(tmp_path, "--version").stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["no-such"], ["pulse", "no-such"], ["status", "--no-such"], ["query"]]
+)
+def test_what_cannot_be_understood(tmp_path: Path, arguments: Sequence[str]) -> None:
+    assert usage_error_of(invoke(tmp_path, *arguments))
+
+
+# --- options of every command ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        ("gaps list", logging.WARNING),
+        ("-v gaps list", logging.INFO),
+        ("gaps -v list", logging.INFO),
+        ("gaps list -v", logging.INFO),
+        ("gaps list -vv", logging.DEBUG),
+        ("-v gaps list -v", logging.DEBUG),
+        ("gaps list -vvv", logging.DEBUG),
+        ("gaps list --verbose --verbose", logging.DEBUG),
+    ],
+)
+def test_verbosity_before_and_after_the_command(tmp_path: Path, arguments: str, level: int) -> None:
+    assert invoke(tmp_path, *arguments.split()).exit_code == 0
+    assert logging.getLogger("fxci_assets").level == level
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--config {a} status",
+        "--config={a} status",
+        "status --config {a}",
+        "status --config={a}",
+        "--config {b} status --config {a}",
+    ],
+)
+def test_a_configuration_file_before_and_after_the_command(
+    tmp_path: Path, pulse: MemoryPulse, arguments: str
+) -> None:
+    """Of two, the one nearer to the end counts."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(f'[bigquery]\nproject = "{name}"\n')
+    arguments = arguments.format(a=tmp_path / "a", b=tmp_path / "b")
+    result = invoke(tmp_path, *arguments.split(), env=LOCAL)
+    assert result.stdout.startswith("deployment     local (a.fxci_derived)\n")
+
+
+def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "status", "--config", "none.toml")
+    assert error_of(result) == "There is no configuration file none.toml"
+    result = invoke(tmp_path, "pulse", "drain", env={"FXCI_DEPLOYMENT": "production"})
+    assert error_of(result) == "FXCI_DEPLOYMENT must be sandbox or local"
+    assert not (tmp_path / "state").exists()
+
+
+def test_an_error_is_one_line_and_its_place_is_told_at_vv(tmp_path: Path) -> None:
+    seed(tmp_path)
+    for path in (tmp_path / "state/local/archive/pulse_events/date=2026-04-13").iterdir():
+        path.write_bytes(b"damaged")
+    command = ["rebuild", "--from", "2026-04-13", "--to", "2026-04-13"]
+    plain = process(tmp_path, *command, env=LOCAL)
+    assert (plain.returncode, plain.stdout) == (1, "")
+    assert "Traceback" not in plain.stderr
+    *logged, error = plain.stderr.splitlines()
+    assert re.fullmatch(r"fxci-etl: not rebuilt: 2026-04-13 \(.* cannot be read: .*\)", error)
+    assert all(" ERROR fxci_assets." in line for line in logged)
+    talkative = process(tmp_path, *command, "-vv", env=LOCAL)
+    assert "Traceback" in talkative.stderr
+    assert talkative.stderr.splitlines()[-1] == error
+
+
+# --- pulse drain ----------------------------------------------------------------------------------
+
+REBUILT = re.compile(r"(\w+) (\d{4}-\d\d-\d\d): [\d,]+ rows, [\d,]+ repeats dropped, [\d.]+ s")
+DRAINED = re.compile(
+    r"([\d,]+) messages received, ([\d,]+) filed under \d+ days, [\d,]+ to quarantine, "
+    r"in [\d.]+ s; the queues are empty"
+)
+
+
+def test_a_drain_in_the_sandbox(tmp_path: Path) -> None:
+    first = invoke(tmp_path, "pulse", "drain", env=SANDBOX)
+    assert first.exit_code == 0
+    assert first.stderr == f"{SIMULATED_NOTICE}\n"
+    drained, *rebuilt = first.stdout.splitlines()
+    matched = DRAINED.fullmatch(drained)
+    assert matched
+    assert int(matched[1]) > 30
+    built = [REBUILT.fullmatch(line) for line in rebuilt]
+    assert {found[1] for found in built if found} == {"tasks_v2", "task_runs_v1"}
+    assert len(built) >= 2
+    assert all(built)
+
+    status = invoke(tmp_path, "status", env=SANDBOX)
+    assert status.exit_code == 0
+    assert "stale days     0\n" in status.stdout
+    second = invoke(tmp_path, "pulse", "drain", env=SANDBOX)
+    drained, *rebuilt = second.stdout.splitlines()
+    matched = DRAINED.fullmatch(drained)
+    assert matched
+    # The simulated world goes on while the test runs.
+    assert rebuilt == [] or int(matched[1]) > 0
+
+
+def test_another_simulated_world_is_refused(tmp_path: Path) -> None:
+    invoke(tmp_path, "pulse", "drain", env=SANDBOX)
+    other = SANDBOX | {"FXCI_SANDBOX_TASKS_PER_DAY": "31"}
+    for command in (["pulse", "drain"], ["status"]):
+        error = error_of(invoke(tmp_path, *command, env=other))
+        assert "tasks_per_day was 30 and is now 31" in error
+        assert "`make clean`" in error
+
+
+def test_without_credentials_nothing_is_done(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "pulse", "drain", env=LOCAL)
+    assert error_of(result) == (
+        "FXCI_ETL_PULSE_USER is not set (nor is [pulse] user in a configuration file)"
+    )
+    result = invoke(tmp_path, "pulse", "drain", env=LOCAL | {"FXCI_ETL_PULSE_USER": "fxci"})
+    assert error_of(result).startswith("FXCI_ETL_PULSE_PASSWORD is not set ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_archived_is_rebuilt_though_pulse_cannot_be_reached(
+    tmp_path: Path, pulse: MemoryPulse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline(tmp_path).drain(MemoryPulse([message(body(task_id(1), [run()]))]))
+    unreachable(monkeypatch)
+    result = invoke(tmp_path, "pulse", "drain", env=LOCAL)
+    assert error_of(result) == "127.0.0.1:5672: connection refused"
+    assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
+        "tasks_v2 2026-04-13: 1 rows",
+        "task_runs_v1 2026-04-13: 1 rows",
+    ]
+    assert pipeline(tmp_path).stale() == []
+
+
+def test_a_drain_that_finds_a_queue_gone_fails_and_says_what_to_do(
+    tmp_path: Path, pulse: MemoryPulse
+) -> None:
+    assert invoke(tmp_path, "pulse", "drain", env=LOCAL).exit_code == 0
+    pulse.missing = [QUEUE]
+    pulse.waiting = [message(body(task_id(1), [run()]))]
+    result = invoke(tmp_path, "pulse", "drain", env=LOCAL)
+    assert error_of(result).startswith(f"the queue {QUEUE} was gone and is declared again; ")
+    assert "fxci-etl gaps close" in result.stderr
+    assert result.stdout.startswith("1 messages received, 1 filed under 1 days, ")
+    assert invoke(tmp_path, "pulse", "drain", env=LOCAL).exit_code == 0
+
+
+def test_not_even_the_most_talkative_drain_tells_the_password(tmp_path: Path) -> None:
+    env = LOCAL | {
+        "FXCI_ETL_PULSE_USER": "fxci",
+        "FXCI_ETL_PULSE_PASSWORD": "hunter2",
+        "FXCI_ETL_PULSE_HOST": "127.0.0.1",
+        "FXCI_ETL_PULSE_PORT": "1",
+        "FXCI_ETL_PULSE_TLS": "false",
+    }
+    done = process(tmp_path, "pulse", "drain", "-vvv", env=env)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "fxci-etl: 127.0.0.1:1: connection refused; check pulse.host and pulse.port"
+    )
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("terminal", "output"),
+    [
+        (False, "1,500 messages, 500 a second\n"),
+        # The line is rewritten, and gone before the next is printed.
+        (True, "\r1,500 messages, 500 a second\x1b[K\r\x1b[K"),
+    ],
+)
+def test_progress(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    output: str,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    now = iter([0.0, 0.1, 10.1, 10.2])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    report = DrainReport(received=1_500, seconds=3.0)
+    with cli.Progress() as progress:
+        for _ in range(3):
+            progress(report)
+    assert capsys.readouterr().err == output
+
+
+def piped(folder: Path, *arguments: str, env: Mapping[str, str], lines: int) -> tuple[int, str]:
+    """Run with a reader that goes away after some lines: the exit code and standard error."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "fxci_assets.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(folder) | dict(env),
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        for _ in range(lines):
+            assert running.stdout.readline()
+        running.stdout.close()
+        error = running.stderr.read().decode()
+    return running.returncode, error
+
+
+def test_a_drain_does_its_work_though_nobody_reads_its_output(tmp_path: Path) -> None:
+    code, error = piped(tmp_path, "pulse", "drain", env=SANDBOX, lines=0)
+    assert (code, error) == (0, f"{SIMULATED_NOTICE}\n")
+    assert "stale days     0\n" in invoke(tmp_path, "status", env=SANDBOX).stdout
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "json"])
+# More than a pipe holds, with a reader that sees the beginning; and less than a buffer holds.
+@pytest.mark.parametrize(("count", "lines"), [(150, 1), (2, 0)])
+def test_rows_that_nobody_reads_make_no_noise(
+    tmp_path: Path, format: str, count: int, lines: int
+) -> None:
+    numbers = list(range(count))
+    sql = f"SELECT x, '{'x' * 100}' AS t FROM UNNEST({numbers}) AS x, UNNEST({numbers}) AS y"
+    code, error = piped(tmp_path, "query", sql, "--format", format, env=LOCAL, lines=lines)
+    assert error == ""
+    assert code in (0, 1)  # Python does not always learn that the rest of a long write was lost
+
+
+# --- rebuild --------------------------------------------------------------------------------------
+
+
+def rebuilt_by(result: Result) -> list[tuple[str, str]]:
+    assert result.exit_code == 0, result.output
+    found = [REBUILT.fullmatch(line) for line in result.stdout.splitlines()]
+    return [(match[1], match[2]) for match in found if match]
+
+
+def test_rebuild_a_range(tmp_path: Path) -> None:
+    seed(tmp_path)
+    result = invoke(tmp_path, "rebuild", "--from", "2026-04-13", "--to=2026-04-15", env=LOCAL)
+    assert rebuilt_by(result) == [
+        ("tasks_v2", "2026-04-13"),
+        ("task_runs_v1", "2026-04-13"),
+        ("tasks_v2", "2026-04-14"),
+        ("task_runs_v1", "2026-04-14"),
+        ("tasks_v2", "2026-04-15"),
+        ("task_runs_v1", "2026-04-15"),
+    ]
+    assert result.stdout.startswith("tasks_v2 2026-04-13: 1 rows, 0 repeats dropped, ")
+    assert result.stderr == ""
+
+
+def test_rebuild_one_table(tmp_path: Path) -> None:
+    command = ["rebuild", "--from", "2026-04-13", "--to", "2026-04-13", "task_runs_v1"]
+    result = invoke(tmp_path, *command, env=LOCAL)
+    assert rebuilt_by(result) == [("task_runs_v1", "2026-04-13")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("--from 2026-04-14 --to 2026-04-13", "--to is before --from"),
+        (
+            "--from 2026-04-13 --to 2026-04-13 tasks",
+            "no table tasks; there are tasks_v2, task_runs_v1",
+        ),
+        ("--from 2026-04-13", "Missing option '--to'."),
+    ],
+)
+def test_a_rebuild_that_cannot_be_understood(tmp_path: Path, arguments: str, error: str) -> None:
+    result = invoke(tmp_path, "rebuild", *arguments.split(), env=LOCAL)
+    assert usage_error_of(result) == error
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "error"),
+    [
+        ("2024-07-07", "2026-04-13", "2024-07-07 is before 2024-07-08, the first day"),
+        ("2026-04-13", "2999-01-01", "2999-01-01 has not begun"),
+    ],
+)
+def test_days_that_are_never_built_are_refused_before_any_is(
+    tmp_path: Path, first: str, last: str, error: str
+) -> None:
+    result = invoke(tmp_path, "rebuild", "--from", first, "--to", last, env=LOCAL)
+    assert error_of(result).startswith(error)
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+
+def test_status_shows_it_all(tmp_path: Path, pulse: MemoryPulse) -> None:
+    seed(tmp_path)
+    line = pipeline(tmp_path)
+    line.archive.queues.record_drained(QUEUE, RECEIVED)
+    early = message(body(task_id(5), [run(0, "1970-01-01T00:00:00Z")]))
+    line.drain(MemoryPulse([message(body(task_id(3), [run()])), early], missing=[QUEUE]))
+    [gap] = line.archive.queues.open_gaps()
+    pulse.waiting = [message(b"")] * 1_200
+    result = invoke(tmp_path, "status", env=LOCAL)
+    assert result.stdout.splitlines() == [
+        "deployment     local (moz-fx-data-shared-prod.fxci_derived)",
+        "queue          queue/test/task-completed: 1,200 waiting",
+        "queue          queue/test/task-failed: not there",
+        "newest event   2026-04-14 01:00:00 UTC",
+        "stale          task_runs_v1 2026-04-13: inputs changed",
+        "stale          tasks_v2 2026-04-13: inputs changed",
+        "stale days     2",
+        "quarantine     resolved-before-first-partition: 1",
+        "quarantine     unreadable: 2",
+        "in quarantine  3 not replayed",
+        f"gap            {QUEUE}@2026-04-14T06:00:00.000000Z until "
+        f"{gap.found_at:%Y-%m-%d %H:%M:%S} UTC",
+        "open gaps      1",
+    ]
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_status_before_anything_was_done(tmp_path: Path, pulse: MemoryPulse) -> None:
+    result = invoke(tmp_path, "status", env=LOCAL)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[3:] == [
+        "newest event   none",
+        "stale days     0",
+        "in quarantine  0 not replayed",
+        "open gaps      0",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_stale_days_are_counted(tmp_path: Path, pulse: MemoryPulse) -> None:
+    days = [dt.date(2026, 4, 1) + dt.timedelta(days=n) for n in range(12)]
+    messages = [message(body(task_id(1), [run(0, f"{day}T10:00:00Z")])) for day in days]
+    pipeline(tmp_path).drain(MemoryPulse(messages))
+    lines = invoke(tmp_path, "status", env=LOCAL).stdout.splitlines()
+    assert "stale          and 4 more" in lines
+    assert "stale days     24" in lines
+
+
+def test_status_names_what_it_cannot_find_out_and_shows_the_rest(
+    seeded: Path, pulse: MemoryPulse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreachable(monkeypatch)
+    result = invoke(seeded, "status", env=LOCAL)
+    assert error_of(result) == "queues: 127.0.0.1:5672: connection refused"
+    assert result.stdout.splitlines()[1:4] == [
+        "queues         unknown",
+        "newest event   2026-04-14 01:00:00 UTC",
+        "stale days     0",
+    ]
+    assert result.stdout.splitlines()[-1] == "open gaps      0"
+
+
+def test_status_without_credentials(seeded: Path) -> None:
+    result = invoke(seeded, "status", env=LOCAL)
+    assert error_of(result).startswith("queues: FXCI_ETL_PULSE_USER is not set ")
+    assert "in quarantine  2 not replayed\n" in result.stdout
+
+
+# --- query ----------------------------------------------------------------------------------------
+
+RUNS = (
+    "SELECT run_id, started IS NULL AS waited, started, submission_date FROM fxci.task_runs "
+    "WHERE submission_date >= '2026-04-13' ORDER BY submission_date"
+)
+
+
+def test_query_as_a_table(seeded: Path) -> None:
+    result = invoke(seeded, "query", RUNS, env=LOCAL)
+    assert result.stdout.splitlines() == [
+        "run_id  waited  started               submission_date",
+        "------  ------  --------------------  ---------------",
+        "     0  false   2026-04-13T09:01:00Z  2026-04-13",
+        "     0  true    NULL                  2026-04-14",
+    ]
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_query_as_csv(seeded: Path) -> None:
+    assert invoke(seeded, "query", RUNS, "--format=csv", env=LOCAL).stdout.splitlines() == [
+        "run_id,waited,started,submission_date",
+        "0,false,2026-04-13T09:01:00Z,2026-04-13",
+        "0,true,,2026-04-14",
+    ]
+
+
+@pytest.mark.parametrize("option", [["--format=json"], ["--format", "json"]])
+def test_query_as_json(seeded: Path, option: list[str]) -> None:
+    result = invoke(seeded, "query", *option, RUNS, env=LOCAL)
+    assert json.loads(result.stdout) == [
+        {
+            "run_id": 0,
+            "waited": False,
+            "started": "2026-04-13T09:01:00Z",
+            "submission_date": "2026-04-13",
+        },
+        {"run_id": 0, "waited": True, "started": None, "submission_date": "2026-04-14"},
+    ]
+
+
+def test_a_record_in_each_format(seeded: Path) -> None:
+    sql = "SELECT tags FROM fxci.tasks WHERE submission_date = '2026-04-13'"
+    names = [column.name for column in TASKS.column("tags").fields]
+    expected = dict.fromkeys(names) | TAGS
+    [row] = json.loads(invoke(seeded, "query", sql, "--format=json", env=LOCAL).stdout)
+    assert row == {"tags": expected}
+    output = invoke(seeded, "query", sql, "--format=csv", env=LOCAL).stdout
+    header, [cell] = csv.reader(io.StringIO(output))
+    assert header == ["tags"]
+    assert json.loads(cell) == expected
+    _, _, table = invoke(seeded, "query", sql, env=LOCAL).stdout.splitlines()
+    assert json.loads(table) == expected
+
+
+def test_a_tag_cannot_move_the_cursor(seeded: Path) -> None:
+    sql = "SELECT tags.label, tags FROM fxci.tasks WHERE submission_date = '2026-04-13'"
+    for format in ("table", "json"):
+        result = invoke(seeded, "query", sql, "--format", format, env=LOCAL)
+        assert "2Jtest" in result.stdout
+        assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fxci.task_runs",
+        "fxci_derived.task_runs_v1",
+        "moz-fx-data-shared-prod.fxci.task_runs",
+        "`moz-fx-data-shared-prod.fxci.task_runs`",
+        "`moz-fx-data-shared-prod`.fxci_derived.task_runs_v1",
+        "`fxci`.`task_runs`",
+        "`fxci_derived.task_runs_v1`",
+    ],
+)
+def test_names_of_a_table(seeded: Path, name: str) -> None:
+    sql = f"SELECT COUNT(*) AS n FROM {name} WHERE submission_date = '2026-04-13'"
+    result = invoke(seeded, "query", sql, "--format=json", env=LOCAL)
+    assert json.loads(result.stdout) == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("format", "output"),
+    [("table", "task_id\n-------\n"), ("csv", "task_id\n"), ("json", "[]\n")],
+)
+def test_no_rows(tmp_path: Path, format: str, output: str) -> None:
+    sql = "SELECT task_id FROM fxci.tasks WHERE submission_date = '2020-01-01'"
+    result = invoke(tmp_path, "query", sql, "--format", format, env=LOCAL)
+    assert (result.exit_code, result.stdout) == (0, output)
+
+
+@pytest.mark.parametrize(
+    ("sql", "error"),
+    [
+        (
+            "SELECT state FROM fxci.task_runs",
+            "Cannot query over table fxci.task_runs without a filter over column "
+            "submission_date that can be used for partition elimination",
+        ),
+        ("SELECT ML_PREDICT(1)", "ML_PREDICT is not supported by the local warehouse"),
+        ("DROP TABLE fxci.tasks", "Only SELECT is supported: a query changes nothing"),
+    ],
+)
+def test_queries_that_are_refused(seeded: Path, sql: str, error: str) -> None:
+    result = invoke(seeded, "query", sql, env=LOCAL)
+    assert error_of(result) == error
+    assert result.stdout == ""
+
+
+def test_simulated_rows_are_called_so_beside_them(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "query", "SELECT 1 AS n", "--format=csv", env=SANDBOX)
+    assert (result.stdout, result.stderr) == ("n\n1\n", f"{SIMULATED_NOTICE}\n")
+
+
+def test_an_unknown_format(tmp_path: Path) -> None:
+    error = usage_error_of(invoke(tmp_path, "query", "SELECT 1", "--format=xml"))
+    assert "'table', 'csv', 'json'" in error
+
+
+# --- quarantine -----------------------------------------------------------------------------------
+
+
+def quarantined(folder: Path) -> dict[bytes, str]:
+    """The ids in quarantine, by body."""
+    return {item.body: item.id for item in pipeline(folder).archive.quarantine.items()}
+
+
+def test_quarantine_list(seeded: Path) -> None:
+    ids = quarantined(seeded)
+    result = invoke(seeded, "quarantine", "list", env=LOCAL)
+    assert sorted(line.split() for line in result.stdout.splitlines()) == sorted(
+        [
+            [ids[b"{"], "2026-04-14", "06:00:00", "unreadable", "1", "bytes", "task-failed"],
+            [ids[b"\xff\x00\n"], "2026-04-14", "06:00:00", "unreadable", "3", "bytes",
+             "task-exception"],
+        ]
+    )  # fmt: skip
+
+
+def test_quarantine_show_gives_the_very_bytes(seeded: Path) -> None:
+    id = quarantined(seeded)[b"\xff\x00\n"]
+    result = invoke(seeded, "quarantine", "show", id[:8], env=LOCAL)
+    assert result.stdout_bytes == b"\xff\x00\n"
+    assert result.stderr.splitlines() == [
+        f"id {id}",
+        "reason unreadable",
+        "received 2026-04-14 06:00:00 UTC",
+        "exchange exchange/taskcluster-queue/v1/task-exception",
+        "routing key primary.#",
+    ]
+
+
+def test_a_mended_message_is_replayed(tmp_path: Path) -> None:
+    seed(tmp_path)
+    id = quarantined(tmp_path)[b"{"]
+    mended = tmp_path / "mended.json"
+    mended.write_bytes(body(task_id(4), [run()]))
+    result = invoke(tmp_path, "quarantine", "replay", id, "--body", str(mended), env=LOCAL)
+    assert (result.exit_code, result.stdout) == (0, f"{id} filed under 2026-04-13\n")
+
+    assert id not in invoke(tmp_path, "quarantine", "list", env=LOCAL).stdout
+    listed = invoke(tmp_path, "quarantine", "list", "--all", env=LOCAL).stdout.splitlines()
+    assert [line.endswith("replayed") for line in listed if id in line] == [True]
+    assert len(listed) == 2
+
+    line = pipeline(tmp_path)
+    assert {stale.day for stale in line.stale()} == {DAY}
+    line.rebuild_stale()
+    sql = "SELECT COUNT(*) AS n FROM fxci.tasks WHERE submission_date = '2026-04-13'"
+    assert invoke(tmp_path, "query", sql, "--format=csv", env=LOCAL).stdout == "n\n2\n"
+
+
+def test_a_replay_that_fails_in_part(tmp_path: Path) -> None:
+    """What was unusable by the first day of then is usable by that of now."""
+    seed(tmp_path)
+    early = message(body(task_id(5), [run(0, "2024-07-01T10:00:00Z")]))
+    pipeline(tmp_path).drain(MemoryPulse([early]))
+    ids = quarantined(tmp_path)
+    env = LOCAL | {"FXCI_START_DATE": "2024-01-01"}
+    result = invoke(tmp_path, "quarantine", "replay", ids[b"{"], ids[early.body], env=env)
+    assert result.stdout == f"{ids[early.body]} filed under 2024-07-01\n"
+    assert error_of(result) == f"{ids[b'{']} cannot be filed: unreadable"
+    assert ids[b"{"] in invoke(tmp_path, "quarantine", "list", env=env).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("show nothing", "no item in quarantine with an id that begins nothing"),
+        ("replay nothing", "no item in quarantine with an id that begins nothing"),
+        ("replay a b --body {body}", "--body goes with one ID"),
+        ("replay", "Missing argument 'ID...'."),
+    ],
+)
+def test_items_that_are_not_there(seeded: Path, arguments: str, error: str) -> None:
+    content = seeded / "content"
+    content.write_bytes(b"")
+    arguments = arguments.format(body=content)
+    result = invoke(seeded, "quarantine", *arguments.split(), env=LOCAL)
+    assert usage_error_of(result) == error
+
+
+@pytest.mark.parametrize("command", ["show", "replay"])
+def test_an_id_that_could_be_two(seeded: Path, command: str) -> None:
+    result = invoke(seeded, "quarantine", command, "", env=LOCAL)
+    assert usage_error_of(result).startswith("2 items in quarantine with an id that begins ")
+
+
+# --- gaps -----------------------------------------------------------------------------------------
+
+
+def test_gaps_are_listed_and_closed(tmp_path: Path) -> None:
+    line = pipeline(tmp_path)
+    line.archive.queues.record_drained(QUEUE, RECEIVED)
+    line.drain(MemoryPulse(missing=[QUEUE]))
+    id = f"{QUEUE}@2026-04-14T06:00:00.000000Z"
+    assert invoke(tmp_path, "gaps", "list", env=LOCAL).stdout.startswith(f"{id}  until 20")
+    result = invoke(tmp_path, "gaps", "close", id, env=LOCAL)
+    assert usage_error_of(result) == "Missing option '--why'."
+    result = invoke(tmp_path, "gaps", "close", id, "--why", "nothing failed then", env=LOCAL)
+    assert (result.exit_code, result.stdout) == (0, f"{id} closed\n")
+    assert invoke(tmp_path, "gaps", "list", env=LOCAL).stdout == ""
+    result = invoke(tmp_path, "gaps", "close", id, "--why", "again", env=LOCAL)
+    assert usage_error_of(result) == f"no open gap {id}"
+
+
+# --- sandbox --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["pulse.mozilla.org", "192.0.2.1", "127.0.0.1.example.org"])
+@pytest.mark.parametrize("place", ["option", "environment"])
+def test_simulated_messages_never_leave_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, place: str
+) -> None:
+    def connect(*arguments: object, **more: object) -> None:
+        pytest.fail("it connects")
+
+    monkeypatch.setattr("amqp.Connection", connect)
+    command, env = ["sandbox", "publish"], dict(SANDBOX)
+    if place == "option":
+        command += ["--host", host]
+    else:
+        env["FXCI_ETL_PULSE_HOST"] = host
+    assert error_of(invoke(tmp_path, *command, env=env)) == (
+        f"simulated messages are only ever published to this machine, not to {host}"
+    )
+
+
+def test_the_demo_is_simulated_only(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "sandbox", "demo", env=LOCAL)
+    assert error_of(result) == "the demo runs in the sandbox only: unset FXCI_DEPLOYMENT"

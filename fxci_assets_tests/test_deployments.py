@@ -1,0 +1,97 @@
+"""Deployments: which implementation each has, and that to choose it touches nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fxci_assets import deployments
+from fxci_assets.resources.amqp import AmqpPulse
+from fxci_assets.sandbox.source import SimulatedPulse
+from fxci_assets.settings import (
+    BigQuery,
+    Deployment,
+    Drain,
+    Pulse,
+    Secret,
+    Settings,
+    SettingsError,
+)
+
+FXCI = Pulse(user="fxci", password=Secret("x"))
+
+
+def settings(root: Path, deployment: Deployment, pulse: Pulse = FXCI) -> Settings:
+    names = BigQuery(project="project", dataset="dataset")
+    return Settings(
+        deployment=deployment,
+        sandbox_dir=root / "state",
+        pulse=pulse,
+        bigquery=names,
+        drain=Drain(batch_messages=100),
+    )
+
+
+def test_what_is_simulated_never_lies_beside_what_is_real(tmp_path: Path) -> None:
+    folders = [
+        deployments.state_folder(settings(tmp_path, "sandbox")),
+        deployments.state_folder(settings(tmp_path, "local")),
+    ]
+    assert folders == [tmp_path / "state/sandbox", tmp_path / "state/local"]
+
+
+@pytest.mark.parametrize("deployment", ["sandbox", "local"])
+def test_nothing_touches_a_disk_or_a_network(tmp_path: Path, deployment: Deployment) -> None:
+    chosen = settings(tmp_path, deployment)
+    deployments.pulse(chosen)
+    assert deployments.pipeline(chosen).stale() == []
+    assert deployments.pipeline(chosen).newest_event() is None
+    assert list(deployments.archive(chosen).quarantine.items()) == []
+    assert deployments.warehouse(chosen).target == "project.dataset"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sandbox_has_a_simulated_pulse(tmp_path: Path) -> None:
+    source = deployments.pulse(settings(tmp_path, "sandbox", Pulse()))
+    assert isinstance(source, SimulatedPulse)
+    assert source.queues[0] == "queue/sandbox/task-completed"
+
+
+def test_local_has_the_real_pulse(tmp_path: Path) -> None:
+    pulse = Pulse(user="fxci", password=Secret("hunter2"), port=5672, tls=False, durable=False)
+    source = deployments.pulse(settings(tmp_path, "local", pulse))
+    assert source == AmqpPulse(
+        host="pulse.mozilla.org",
+        port=5672,
+        user="fxci",
+        password="hunter2",
+        tls=False,
+        durable=False,
+        prefetch=200,
+    )
+    assert "hunter2" not in repr(source)
+    assert source.queues == (
+        "queue/fxci/task-completed",
+        "queue/fxci/task-failed",
+        "queue/fxci/task-exception",
+        "queue/fxci/task-defined",
+    )
+
+
+def test_tls_is_on_unless_it_is_switched_off(tmp_path: Path) -> None:
+    source = deployments.pulse(settings(tmp_path, "local"))
+    assert isinstance(source, AmqpPulse)
+    assert (source.tls, source.port) == (True, 5671)
+
+
+@pytest.mark.parametrize(
+    ("pulse", "missing"),
+    [
+        (Pulse(password=Secret("x")), "FXCI_ETL_PULSE_USER is not set"),
+        (Pulse(user="fxci"), "FXCI_ETL_PULSE_PASSWORD is not set"),
+    ],
+)
+def test_what_the_real_pulse_needs_is_named(tmp_path: Path, pulse: Pulse, missing: str) -> None:
+    with pytest.raises(SettingsError, match=missing):
+        deployments.pulse(settings(tmp_path, "local", pulse))

@@ -1,0 +1,323 @@
+"""Settings: where they are read from, which place wins, and that a secret is never shown."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import pickle
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fxci_assets.settings import Pulse, Secret, Settings, SettingsError, load, require, variable
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment with a home, without settings."""
+    return {"HOME": str(tmp_path / "home")}
+
+
+def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_what_holds_when_nothing_is_set(home: dict[str, str]) -> None:
+    settings = load(home)
+    assert settings.deployment == "sandbox"
+    assert settings.start_date == dt.date(2024, 7, 8)
+    assert settings.sandbox_dir == Path.cwd() / ".sandbox"
+    assert settings.pulse == Pulse()
+    assert (settings.pulse.host, settings.pulse.port) == ("pulse.mozilla.org", 5671)
+    assert (settings.pulse.tls, settings.pulse.durable) == (True, True)
+    assert (settings.pulse.user, settings.pulse.password) == (None, None)
+    assert settings.bigquery.project == "moz-fx-data-shared-prod"
+    assert settings.bigquery.dataset == "fxci_derived"
+    assert settings.run_limit == dt.timedelta(hours=1)
+
+
+def test_explicit_file_beats_environment_beats_default_file(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    write(
+        tmp_path / "home/.config/fxci-etl/config.toml",
+        '[pulse]\nuser = "default"\nhost = "default"\nport = 1\n',
+    )
+    environment = home | {"FXCI_ETL_PULSE_USER": "environment", "FXCI_ETL_PULSE_HOST": "variable"}
+    config = write(tmp_path / "explicit.toml", '[pulse]\nuser = "explicit"\n')
+    pulse = load(environment, config).pulse
+    assert (pulse.user, pulse.host, pulse.port) == ("explicit", "variable", 1)
+    assert pulse.durable is True
+
+
+def test_the_default_file_is_in_xdg_config_home_where_that_is_set(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    write(tmp_path / "home/.config/fxci-etl/config.toml", '[pulse]\nuser = "home"\n')
+    write(tmp_path / "xdg/fxci-etl/config.toml", '[pulse]\nuser = "xdg"\n')
+    assert load(home).pulse.user == "home"
+    assert load(home | {"XDG_CONFIG_HOME": ""}).pulse.user == "home"
+    assert load(home | {"XDG_CONFIG_HOME": str(tmp_path / "xdg")}).pulse.user == "xdg"
+    assert load(home | {"XDG_CONFIG_HOME": str(tmp_path / "none")}).pulse.user is None
+    assert load(home | {"XDG_CONFIG_HOME": "/dev/null"}).pulse.user is None
+
+
+def test_a_user_without_a_home_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert load({"FXCI_ETL_PULSE_USER": "fxci"}).pulse.user == "fxci"
+
+
+DOCUMENTED = {
+    "FXCI_ETL_PULSE_USER": "fxci",
+    "FXCI_ETL_PULSE_PASSWORD": "hunter2",
+    "FXCI_ETL_PULSE_HOST": "127.0.0.1",
+    "FXCI_ETL_PULSE_PORT": "5672",
+    "FXCI_ETL_PULSE_DURABLE": "false",
+    "FXCI_ETL_PULSE_TLS": "false",
+    "FXCI_ETL_BIGQUERY_PROJECT": "project",
+    "FXCI_ETL_BIGQUERY_DATASET": "dataset",
+    "FXCI_ETL_BIGQUERY_CREDENTIALS": "eyJ0eXBlIjogInNlcnZpY2VfYWNjb3VudCJ9",
+    "FXCI_ETL_BIGQUERY_VIEW_DATASET": "fxci",
+    "FXCI_ETL_BIGQUERY_TABLES_METRICS": "worker_metrics_v1",
+    "FXCI_ETL_BIGQUERY_TABLES_TASKS": "tasks_v2",
+    "FXCI_ETL_BIGQUERY_TABLES_RUNS": "task_runs_v1",
+    "FXCI_ETL_BIGQUERY_TABLES_TASKDEFINITIONS": "task_definitions_v1",
+    "FXCI_ETL_STORAGE_PROJECT": "project",
+    "FXCI_ETL_STORAGE_BUCKET": "bucket",
+    "FXCI_ETL_STORAGE_CREDENTIALS": "e30=",
+    "FXCI_ETL_MONITORING_CREDENTIALS": "e30=",
+    "FXCI_ETL_TASKCLUSTER_ROOTURL": "https://firefox-ci-tc.services.mozilla.com",
+}
+
+DOCUMENTED_TOML = """
+[pulse]
+user = "fxci"
+password = "hunter2"
+host = "127.0.0.1"
+port = 5672
+durable = false
+tls = false
+
+[bigquery]
+project = "project"
+dataset = "dataset"
+credentials = "eyJ0eXBlIjogInNlcnZpY2VfYWNjb3VudCJ9"
+view_dataset = "fxci"
+
+[bigquery.tables]
+metrics = "worker_metrics_v1"
+tasks = "tasks_v2"
+runs = "task_runs_v1"
+taskdefinitions = "task_definitions_v1"
+
+[storage]
+project = "project"
+bucket = "bucket"
+credentials = "e30="
+
+[monitoring]
+credentials = "e30="
+
+[taskcluster]
+rootUrl = "https://firefox-ci-tc.services.mozilla.com"
+"""
+
+
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_every_name_that_exists_outside(home: dict[str, str], tmp_path: Path, place: str) -> None:
+    if place == "environment":
+        settings = load(home | DOCUMENTED)
+    else:
+        settings = load(home, write(tmp_path / "config.toml", DOCUMENTED_TOML))
+    assert settings.pulse == Pulse(
+        user="fxci",
+        password=Secret("hunter2"),
+        host="127.0.0.1",
+        port=5672,
+        durable=False,
+        tls=False,
+    )
+    assert (settings.bigquery.project, settings.bigquery.dataset) == ("project", "dataset")
+
+
+def test_the_sandbox_and_the_first_day(home: dict[str, str], tmp_path: Path) -> None:
+    settings = load(
+        home
+        | {
+            "FXCI_DEPLOYMENT": "local",
+            "FXCI_START_DATE": "2018-01-01",
+            "FXCI_SANDBOX_DIR": "some/where",
+            "FXCI_SANDBOX_TASKS_PER_DAY": "50",
+            "FXCI_SANDBOX_SEED": "7",
+            "FXCI_SANDBOX_DAYS": "0",
+        }
+    )
+    assert settings.deployment == "local"
+    assert settings.start_date == dt.date(2018, 1, 1)
+    # Dagster changes the working directory; the state stays where it was.
+    assert settings.sandbox_dir == Path.cwd() / "some/where"
+    assert load(home | {"FXCI_SANDBOX_DIR": str(tmp_path)}).sandbox_dir == tmp_path
+    assert (settings.sandbox_tasks_per_day, settings.sandbox_seed) == (50, 7)
+    assert settings.sandbox_days == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "tls"),
+    [("false", False), ("False", False), ("0", False), ("true", True), ("TRUE", True), ("1", True)],
+)
+def test_tls_is_a_boolean(home: dict[str, str], text: str, tls: bool) -> None:
+    assert load(home | {"FXCI_ETL_PULSE_TLS": text}).pulse.tls is tls
+
+
+def test_an_empty_variable_is_as_if_it_were_not_set(home: dict[str, str]) -> None:
+    names = [*DOCUMENTED, "FXCI_DEPLOYMENT", "FXCI_START_DATE", "FXCI_SANDBOX_DIR"]
+    assert load(home | dict.fromkeys(names, "")) == load(home)
+
+
+def test_blanks_around_a_value_are_not_part_of_it(home: dict[str, str]) -> None:
+    """A secret that was mounted as a file ends in a line break."""
+    pulse = load(home | {"FXCI_ETL_PULSE_PASSWORD": "hunter2\n"}).pulse
+    assert pulse.password == Secret("hunter2")
+
+
+def test_unknown_names_are_ignored(home: dict[str, str], tmp_path: Path) -> None:
+    unknown = {"FXCI_ETL_PULSE_VHOST": "/", "FXCI_ETL_": "x", "FXCI_ETL_OLD_KEY": "x"}
+    config = write(tmp_path / "c.toml", 'top = 1\n[pulse]\nvhost = "/"\n[old]\nkey = 1\n')
+    assert load(home | unknown, config) == load(home)
+
+
+WRONG = [
+    ("FXCI_DEPLOYMENT", "production", "must be sandbox or local"),
+    ("FXCI_START_DATE", "yesterday", "must be a date such as 2024-07-08"),
+    ("FXCI_SANDBOX_TASKS_PER_DAY", "0", "must be a whole number above 0"),
+    ("FXCI_SANDBOX_DAYS", "-1", "must be days, 0 to 36500"),
+    ("FXCI_SANDBOX_SEED", "seed", "must be a whole number"),
+    ("FXCI_ETL_PULSE_PORT", "amqps", "must be a port, 1 to 65535"),
+    ("FXCI_ETL_PULSE_PORT", "-5672", "must be a port, 1 to 65535"),
+    ("FXCI_ETL_PULSE_TLS", "hunter2", "must be true or false"),
+    ("FXCI_ETL_DRAIN_BATCH_MESSAGES", "0", "must be a whole number above 0"),
+    ("FXCI_ETL_DRAIN_MAX_SECONDS", "nan", "must be seconds above 0, up to 1e9"),
+    ("FXCI_ETL_REBUILD_RUN_LIMIT_SECONDS", "1e300", "must be seconds above 0, up to 1e9"),
+    ("FXCI_ETL_CHECKS_EXCEPTION_SHARE", "90", "must be a number from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "what"), WRONG)
+def test_a_wrong_value_is_told_by_its_variable(
+    home: dict[str, str], name: str, value: str, what: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(home | {name: value})
+    assert str(raised.value) == f"{name} {what}"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("[pulse]\nport = 'hunter2'", "[pulse] port in {file} must be a port, 1 to 65535"),
+        ("[pulse]\nuser = 71077345", "[pulse] user in {file} must be text"),
+        ("[pulse]\npassword = 71077345", "[pulse] password in {file} must be text"),
+        ("[pulse]\npassword = ['hunter2']", "[pulse] password in {file} must be text"),
+        ("[pulse]\ntls = 'hunter2'", "[pulse] tls in {file} must be true or false"),
+    ],
+)
+@pytest.mark.parametrize("explicit", [True, False])
+def test_a_wrong_value_is_told_by_its_file(
+    home: dict[str, str], tmp_path: Path, content: str, what: str, explicit: bool
+) -> None:
+    file = write(tmp_path / "home/.config/fxci-etl/config.toml", content)
+    with pytest.raises(SettingsError) as raised:
+        load(home, file if explicit else None)
+    assert str(raised.value) == what.format(file=file)
+
+
+def test_a_file_that_cannot_be_used(home: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^There is no configuration file .*none\.toml$"):
+        load(home, tmp_path / "none.toml")
+    with pytest.raises(SettingsError, match=r"^.* cannot be read: Is a directory$"):
+        load(home, tmp_path)
+    with pytest.raises(SettingsError, match=r"^.*broken\.toml is not TOML: .*$") as raised:
+        load(home, write(tmp_path / "broken.toml", "[pulse]\npassword = hunter2\n"))
+    assert "hunter2" not in str(raised.value)
+    (tmp_path / "latin.toml").write_bytes(b"[pulse]\npassword = '\xff'\n")
+    with pytest.raises(SettingsError, match=r"latin\.toml is not TOML: it is not UTF-8$"):
+        load(home, tmp_path / "latin.toml")
+
+
+SECRET = Secret("hunter2")
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        repr(SECRET),
+        str(SECRET),
+        f"{SECRET}",
+        "%s" % SECRET,  # noqa: UP031
+        repr([SECRET]),
+        repr(Pulse(password=SECRET)),
+        repr(Settings(pulse=Pulse(password=SECRET))),
+    ],
+)
+def test_a_secret_is_never_shown(shown: str) -> None:
+    assert "hunter2" not in shown
+    assert "Secret(***)" in shown
+
+
+def test_a_secret_is_never_written() -> None:
+    settings = Settings(pulse=Pulse(password=SECRET))
+    for value in (SECRET, settings):
+        for write in (msgspec.json.encode, msgspec.msgpack.encode, pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError) as raised:
+                write(value)
+            assert "hunter2" not in str(raised.value)
+    assert not hasattr(SECRET, "__dict__")
+
+
+def test_secrets_compare() -> None:
+    assert Secret("hunter2") == SECRET
+    assert Secret("hunter3") != SECRET
+    assert SECRET != "hunter2"
+    assert {SECRET, Secret("hunter2")} == {SECRET}
+    assert SECRET.reveal() == "hunter2"
+
+
+def test_what_is_needed_and_not_set_is_named() -> None:
+    assert require("fxci", "pulse", "user") == "fxci"
+    with pytest.raises(SettingsError) as raised:
+        require(None, "pulse", "user")
+    assert str(raised.value) == (
+        "FXCI_ETL_PULSE_USER is not set (nor is [pulse] user in a configuration file)"
+    )
+    assert variable("drain", "max_seconds") == "FXCI_ETL_DRAIN_MAX_SECONDS"
+
+
+# What the environment can hold: anything but NUL.
+VALUES = st.text(st.characters(exclude_characters="\0"), max_size=30) | st.one_of(
+    st.integers().map(str), st.floats().map(str), st.booleans().map(str), st.dates().map(str)
+)
+NAMES = st.sampled_from([*DOCUMENTED, *(name for name, _, _ in WRONG), "FXCI_SANDBOX_DIR"])
+
+
+@given(st.dictionaries(NAMES, VALUES))
+@example({"FXCI_SANDBOX_SEED": "9" * 5_000})
+@example({"FXCI_ETL_PULSE_PASSWORD": "null"})
+def test_any_environment_loads_or_is_refused_in_one_line(environment: dict[str, str]) -> None:
+    try:
+        settings = load(environment | {"HOME": "/nowhere"})
+    except SettingsError as error:
+        assert len(str(error).splitlines()) == 1
+        assert str(error).split()[0] in environment
+    else:
+        assert settings.run_limit > dt.timedelta(0)
+        assert settings.sandbox_dir.is_absolute()
+        password = environment.get("FXCI_ETL_PULSE_PASSWORD")
+        assert settings.pulse.password == (Secret(password.strip()) if password else None)

@@ -1,0 +1,165 @@
+"""The table contract, literally: names, types and modes that others read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Column, Mode, Table, arrow_schema
+
+R, N = "REQUIRED", "NULLABLE"
+
+
+def contract(columns: Sequence[Column]) -> list[tuple[str, str, str]]:
+    return [(column.name, column.type, column.mode.value) for column in columns]
+
+
+def test_the_columns_of_task_runs() -> None:
+    assert contract(TASK_RUNS.columns) == [
+        ("task_id", "STRING", R),
+        ("run_id", "INTEGER", R),
+        ("reason_created", "STRING", N),
+        ("reason_resolved", "STRING", N),
+        ("resolved", "TIMESTAMP", R),
+        ("scheduled", "TIMESTAMP", R),
+        ("started", "TIMESTAMP", N),
+        ("state", "STRING", R),
+        ("submission_date", "DATE", R),
+        ("worker_group", "STRING", N),
+        ("worker_id", "STRING", N),
+    ]
+
+
+def test_the_columns_of_tasks() -> None:
+    assert contract(TASKS.columns) == [
+        ("scheduler_id", "STRING", R),
+        ("submission_date", "DATE", R),
+        ("task_group_id", "STRING", R),
+        ("task_id", "STRING", R),
+        ("task_queue_id", "STRING", R),
+        ("tags", "RECORD", R),
+    ]
+    assert contract(TASKS.column("tags").fields) == [
+        ("created_for_user", "STRING", N),
+        ("kind", "STRING", N),
+        ("label", "STRING", N),
+        ("os", "STRING", N),
+        ("owned_by", "STRING", N),
+        ("project", "STRING", N),
+        ("trust_domain", "STRING", N),
+        ("worker_implementation", "STRING", N),
+        ("test_suite", "STRING", N),
+        ("test_platform", "STRING", N),
+        ("test_variant", "STRING", N),
+    ]
+
+
+def test_keys_partitions_and_names() -> None:
+    assert [
+        (table.name, table.view, table.key, table.partition_column, table.clustering)
+        for table in TABLES
+    ] == [
+        ("tasks_v2", "tasks", ("task_id",), "submission_date", ("task_id",)),
+        (
+            "task_runs_v1",
+            "task_runs",
+            ("task_id", "run_id"),
+            "submission_date",
+            ("task_id", "run_id"),
+        ),
+    ]
+
+
+def test_the_arrow_schema_of_task_runs() -> None:
+    required = {"task_id", "run_id", "resolved", "scheduled", "state", "submission_date"}
+    types = {
+        "task_id": pa.string(),
+        "run_id": pa.int64(),
+        "reason_created": pa.string(),
+        "reason_resolved": pa.string(),
+        "resolved": pa.timestamp("us", tz="UTC"),
+        "scheduled": pa.timestamp("us", tz="UTC"),
+        "started": pa.timestamp("us", tz="UTC"),
+        "state": pa.string(),
+        "submission_date": pa.date32(),
+        "worker_group": pa.string(),
+        "worker_id": pa.string(),
+    }
+    assert arrow_schema(TASK_RUNS) == pa.schema(
+        [pa.field(name, type, nullable=name not in required) for name, type in types.items()]
+    )
+
+
+def test_the_arrow_schema_of_tasks() -> None:
+    tags = pa.struct(
+        [
+            pa.field("created_for_user", pa.string()),
+            pa.field("kind", pa.string()),
+            pa.field("label", pa.string()),
+            pa.field("os", pa.string()),
+            pa.field("owned_by", pa.string()),
+            pa.field("project", pa.string()),
+            pa.field("trust_domain", pa.string()),
+            pa.field("worker_implementation", pa.string()),
+            pa.field("test_suite", pa.string()),
+            pa.field("test_platform", pa.string()),
+            pa.field("test_variant", pa.string()),
+        ]
+    )
+    assert arrow_schema(TASKS) == pa.schema(
+        [
+            pa.field("scheduler_id", pa.string(), nullable=False),
+            pa.field("submission_date", pa.date32(), nullable=False),
+            pa.field("task_group_id", pa.string(), nullable=False),
+            pa.field("task_id", pa.string(), nullable=False),
+            pa.field("task_queue_id", pa.string(), nullable=False),
+            pa.field("tags", tags, nullable=False),
+        ]
+    )
+
+
+def test_the_arrow_schema_of_types_that_no_table_uses_yet() -> None:
+    table = Table(
+        name="t",
+        view="t",
+        title="T",
+        description="",
+        columns=(
+            Column("routes", "STRING", Mode.REPEATED, ""),
+            Column("payload", "JSON", Mode.REQUIRED, ""),
+            Column("cost", "FLOAT", Mode.NULLABLE, ""),
+        ),
+        key=(),
+        partition_column="day",
+        clustering=(),
+        group="g",
+        kinds=frozenset(),
+    )
+    element = pa.field("element", pa.string(), nullable=False)
+    assert arrow_schema(table) == pa.schema(
+        [
+            pa.field("routes", pa.list_(element), nullable=False),
+            pa.field("payload", pa.string(), nullable=False),
+            pa.field("cost", pa.float64(), nullable=True),
+        ]
+    )
+
+
+def test_every_table_is_consistent_and_described() -> None:
+    assert len({table.name for table in TABLES}) == len(TABLES)
+    assert len({table.view for table in TABLES}) == len(TABLES)
+    for table in TABLES:
+        names = [column.name for column in table.columns]
+        assert len(set(names)) == len(names)
+        used = {*table.key, *table.clustering, table.partition_column}
+        assert used | ({table.event_time} - {None}) <= set(names)
+        assert table.column(table.partition_column).type == "DATE"
+        columns = [*table.columns, *(f for column in table.columns for f in column.fields)]
+        descriptions = [
+            table.description,
+            *(column.description for column in columns),
+            *(rule.description for rule in table.rules),
+            *(counted.description for counted in table.counted),
+        ]
+        assert all(text.strip() for text in descriptions)
