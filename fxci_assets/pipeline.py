@@ -258,7 +258,7 @@ class Pipeline:
                 if leave_changing and isinstance(error, InputsKeepChanging):
                     _log.warning("%s", error)
                     continue
-                _log.exception("%s could not be rebuilt", day)
+                _log.info("%s could not be rebuilt", day, exc_info=True)
                 failed.append(f"{day} ({error})")
                 continue
             for made in rebuilt:

@@ -99,15 +99,15 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         since = None if everything else today - dt.timedelta(days=settings.rebuild.window_days)
         older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
         requests: list[dg.RunRequest] = []
-        waiting = 0
+        waiting = abandoned = 0
         for wanted in wanted_days(pipeline.stale(since)):
             attempts = _attempts(context.instance, wanted)
             built_at = max((s.built_at for s in wanted.stale if s.built_at), default=None)
-            if (
-                attempts >= settings.rebuild.max_attempts
-                or _under_way(context.instance, wanted)
-                or not freshness.due(wanted.day, built_at, now, older)
-            ):
+            under_way = _under_way(context.instance, wanted)
+            if attempts >= settings.rebuild.max_attempts and not under_way:
+                abandoned += 1
+                continue
+            if under_way or not freshness.due(wanted.day, built_at, now, older):
                 waiting += 1
                 continue
             names = {stale.table.name for stale in wanted.stale}
@@ -125,7 +125,11 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
                 )
             )
         if not requests:
-            reason = f"{waiting} stale days wait for their time" if waiting else "no day is stale"
+            told = (f"{waiting} stale days wait for their time", f"{abandoned} were given up")
+            reason = ", ".join(
+                text for text, count in zip(told, (waiting, abandoned), strict=True) if count
+            )
+            reason = reason or "no day is stale"
             return dg.SensorResult(skip_reason=reason, cursor=today.isoformat())
         return dg.SensorResult(run_requests=requests, cursor=today.isoformat())
 

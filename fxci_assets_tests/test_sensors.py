@@ -139,7 +139,7 @@ def test_a_day_that_fails_is_tried_three_times_and_then_given_up(
         "FAILURE",
     ]
     assert project.ids(TASKS, TODAY) == [task_id(2)]
-    assert reason(daemon) == "1 stale days wait for their time"
+    assert reason(daemon) == "1 were given up"
     assert {
         stale.day for stale in given_up(project.pipeline, daemon.instance, project.settings)
     } == {DAY}

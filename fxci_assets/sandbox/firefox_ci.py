@@ -58,6 +58,7 @@ _RETRIES = 5
 _SPOT_LIFE_HOURS = 28.0  # mean, until the cloud takes a spot machine back
 _SCALING = 0.7  # machines booted for each task that waits
 
+_CRON_A_DAY = 24
 _CANCELLED_PUSHES = 0.04  # of the smaller pushes to try
 _COMPLETED_IS_RERUN = 0.001
 _FAILED_IS_RERUN = 0.04
@@ -262,6 +263,7 @@ class _Simulation:
         chance = self.pushes
         left = self.world.tasks_per_day
         mean_size = math.sqrt(left)
+        left -= self._plan_cron(min(_CRON_A_DAY, left // 4))
         weights = [tree.weight for tree in TREES]
         while left > 0:
             (tree,) = chance.choices(TREES, weights)
@@ -280,6 +282,16 @@ class _Simulation:
                 ),
             )
             self._at(self.midnight + hour * _HOUR + chance.randrange(_HOUR), self._push, group)
+
+    def _plan_cron(self, count: int) -> int:
+        """Decision tasks by the clock that decide on nothing: so that something happens at night,
+        as it does at the real one."""
+        (tree,) = (tree for tree in TREES if tree.name == "mozilla-central")
+        for number in range(count):
+            group = Group(_slugid(self.pushes), tree, "user1@example.com", 1, False)
+            at = self.midnight + number * 24 * _HOUR // count
+            self._at(at + self.pushes.randrange(10 * _MINUTE), self._push, group)
+        return count
 
     def _push(self, now: Instant, group: Group) -> None:
         job = Job(
@@ -413,7 +425,7 @@ class _Simulation:
             self._stop(worker, leaves)
         queue.waiting.append(task)
         if task.pool.provider == "hardware" or task.deadline - now < _HOUR:
-            self._expire(task)
+            self._expire(now, task)
         self._boot(now, queue)
 
     def _claim(self, now: Instant, task: Task, worker: Worker) -> None:
@@ -458,6 +470,8 @@ class _Simulation:
         jobs = chance.choices(
             group.tree.jobs, [job.weight for job in group.tree.jobs], k=group.size - 1
         )
+        if not jobs:
+            return
         jobs.sort(key=lambda job: bool(job.builds))  # taken from the end
         first = decided - group.size * _CREATION_INTERVAL
         self._at(first, self._create_next, (decision, jobs, {}))
@@ -514,7 +528,7 @@ class _Simulation:
             if completed:
                 self._schedule(now, dependent)
             else:
-                self._expire(dependent)
+                self._expire(now, dependent)
         if completed:
             task.dependents.clear()
         likely = _COMPLETED_IS_RERUN if completed else _FAILED_IS_RERUN
@@ -527,10 +541,12 @@ class _Simulation:
             if again < task.deadline:
                 self._at(again, self._rerun, task)
 
-    def _expire(self, task: Task) -> None:
+    def _expire(self, now: Instant, task: Task) -> None:
         """Look at the task again at its deadline. Only those that might come to that are looked
         at: one event for each task would hold a whole day in memory."""
-        self._at(task.deadline + self.fates.randrange(_SECOND, _MINUTE), self._deadline, task)
+        at = task.deadline + self.fates.randrange(_SECOND, _MINUTE)
+        # What it waited for may itself have ended at its deadline, a moment later.
+        self._at(max(now, at), self._deadline, task)
 
     # Workers
 
