@@ -4,9 +4,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SANDBOX ?= .sandbox
-HOME_OF_DAGSTER := $(abspath $(SANDBOX))/dagster
+FXCI_SANDBOX_DIR ?= .sandbox
+HOME_OF_DAGSTER := $(abspath $(FXCI_SANDBOX_DIR))/dagster
 
+export FXCI_SANDBOX_DIR
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .PHONY: install demo dev test check format docs faults bench lock clean
@@ -16,7 +17,7 @@ install: $(VENV)/installed
 # The stamp is newer than what it was made from, so that a changed requirement installs again.
 $(VENV)/installed: requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { echo 'Debian has venv in a package of its own: apt-get install python3-venv'; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
@@ -27,10 +28,10 @@ $(HOME_OF_DAGSTER)/dagster.yaml: dagster.yaml
 	ln -sf $(abspath dagster.yaml) $@
 
 demo: install $(HOME_OF_DAGSTER)/dagster.yaml
-	DAGSTER_HOME=$(HOME_OF_DAGSTER) FXCI_SANDBOX_DIR=$(SANDBOX) $(BIN)/fxci-etl sandbox demo
+	DAGSTER_HOME=$(HOME_OF_DAGSTER) $(BIN)/fxci-etl sandbox demo
 
 dev: install $(HOME_OF_DAGSTER)/dagster.yaml
-	DAGSTER_HOME=$(HOME_OF_DAGSTER) FXCI_SANDBOX_DIR=$(SANDBOX) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
+	DAGSTER_HOME=$(HOME_OF_DAGSTER) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
 test: install
 	$(BIN)/python -m pytest
@@ -52,7 +53,7 @@ docs: install
 # Minutes of killing drains and rebuilds; the tests do a few seconds of it.
 faults: install
 	FXCI_FAULT_ROUNDS=60 FXCI_FAULT_KILLS=60 $(BIN)/python -m pytest --timeout 3000 \
-		fxci_assets_tests/test_faults.py fxci_assets_tests/test_pipeline.py -k "campaign or killed"
+		fxci_assets_tests/test_faults.py fxci_assets_tests/test_pipeline.py -k "drains_killed or are_killed"
 
 bench: install
 	$(BIN)/python -m fxci_assets_tests.benchmark --messages 500000
@@ -69,4 +70,4 @@ lock:
 
 # All state of the sandbox and of local runs.
 clean:
-	rm -rf $(SANDBOX)
+	rm -rf $(FXCI_SANDBOX_DIR)

@@ -21,10 +21,12 @@ from fxci_assets.taskcluster.rows import Tally, TaskTables, UnusableEvent
 Files = tuple[str, ...]
 
 
-class Built(Protocol):
+class DayRows(Protocol):
     """The rows of one day, and what was met on the way to them."""
 
     unusable: list[UnusableEvent]
+    first_event: dt.datetime | None
+    last_event: dt.datetime | None
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows, sorted by the table's key."""
@@ -51,7 +53,7 @@ class Builder(Protocol):
 
     def build(
         self, archive: Archive, day: dt.date, inputs: Inputs[Files], tables: Collection[Table]
-    ) -> Built:
+    ) -> DayRows:
         """The rows of some of the tables, from exactly these inputs."""
 
 
@@ -69,7 +71,7 @@ class TaskBuilder:
 
     def build(
         self, archive: Archive, day: dt.date, inputs: Inputs[Files], tables: Collection[Table]
-    ) -> Built:
+    ) -> DayRows:
         return TaskTables(day, lambda: archive.events.read(day, inputs.content), tables)
 
 

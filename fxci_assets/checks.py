@@ -124,7 +124,9 @@ def all_checks(settings: Settings) -> list[Check]:
             f"Within 24 hours at most {bounds.quarantine_per_day} messages came to quarantine "
             "and stayed there.",
             WARN,
-            lambda asked: quality.quarantine_is_quiet(asked.pipeline, bounds.quarantine_per_day),
+            lambda asked: quality.quarantine_is_quiet(
+                asked.pipeline, asked.first, bounds.quarantine_per_day
+            ),
         ),
         Check(
             pulse.KEY,
@@ -163,7 +165,7 @@ def window_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
         last = pipeline.today()
-        first = max(pipeline.floor(), last - dt.timedelta(days=settings.rebuild.window_days - 1))
+        first = max(pipeline.floor(), settings.window(last))
         asked = Asked(pipeline, context.instance, first, last)
         for key in sorted(context.selected_asset_check_keys):
             check = checks[key]

@@ -7,6 +7,7 @@ and Dagster is imported by none but `sandbox demo`.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import logging
@@ -16,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
@@ -89,14 +90,43 @@ def common(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+class UsageInOneLine(click.UsageError):
+    """A command that cannot be understood, told like every other error."""
+
+    def show(self, file: IO[str] | None = None) -> None:
+        command = self.ctx.command_path if self.ctx else "fxci-etl"
+        click.echo(f"fxci-etl: {self.format_message()} (see {command} --help)", file, err=True)
+
+    @classmethod
+    @contextlib.contextmanager
+    def instead(cls) -> Iterator[None]:
+        try:
+            yield
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise cls(error.format_message(), error.ctx) from error
+
+
 class Group(click.Group):
     """A group whose commands take the common options, and fail in one line."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: object,
+    ) -> click.Context:
+        with UsageInOneLine.instead():
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
         if ctx.parent is not None:
             return super().invoke(ctx)
         try:
-            return super().invoke(ctx)
+            with UsageInOneLine.instead():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
@@ -123,6 +153,11 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
+def example_of(command: str) -> str:
+    """The end of a help; after \\b it is not wrapped, so that it can be pasted."""
+    return f"Example:\n\n\b\n  {command}"
+
+
 def command(
     group: click.Group, name: str, *, example: str
 ) -> Callable[[Callable[..., None]], click.Command]:
@@ -135,15 +170,18 @@ def command(
             context.configure_logging()
             function(context, **options)
 
-        # Given as short_help, the sentence is not cut off; after \b, the example not wrapped.
+        # Given as short_help, the sentence is not cut off.
         sentence = (function.__doc__ or "").partition("\n")[0]
-        epilog = f"Example:\n\n\b\n  {example}"
-        return group.command(name, short_help=sentence, epilog=epilog)(common(run))
+        return group.command(name, short_help=sentence, epilog=example_of(example))(common(run))
 
     return decorate
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example_of("fxci-etl status"),
+)
 @common
 @click.version_option(package_name="fxci-assets")
 @click.pass_context
@@ -152,7 +190,7 @@ def main(ctx: click.Context) -> None:
     ctx.ensure_object(Context)
 
 
-@main.group()
+@main.group(epilog=example_of("fxci-etl pulse drain"))
 @common
 def pulse() -> None:
     """Messages from Taskcluster's pulse."""
@@ -188,12 +226,7 @@ def pulse_drain(context: Context) -> None:
         except Exception as error:
             failed.append(one_line(error))
     if report is not None:
-        failed += [
-            f"the queue {gap.queue} was gone and is declared again; what came between "
-            f"{gap.since:%Y-%m-%d %H:%M:%S} and {gap.found_at:%Y-%m-%d %H:%M:%S} UTC is missing "
-            "until the gap is closed (fxci-etl gaps close)"
-            for gap in report.gaps
-        ]
+        failed += [gap.describe() for gap in report.gaps]
     dagster_events.report(report, shown.rebuilt)
     fail_with(failed)
 
@@ -394,7 +427,7 @@ def query(context: Context, sql: str, format_: str) -> None:
     printing.show(warehouse.query(sql), format_)
 
 
-@main.group()
+@main.group(epilog=example_of("fxci-etl quarantine list"))
 @common
 def quarantine() -> None:
     """Messages that could not be used."""
@@ -406,6 +439,7 @@ def quarantine_list(context: Context, all_: bool) -> None:
     """The messages in quarantine, with their ids and reasons."""
     from fxci_assets import deployments
 
+    notice(context.settings)
     archive = deployments.archive(context.settings)
     replayed = archive.quarantine.replayed()
     for item in archive.quarantine.items():
@@ -478,7 +512,7 @@ def find_items(items: Iterable[Item], ids: Sequence[str]) -> list[Item]:
     return found
 
 
-@main.group()
+@main.group(epilog=example_of("fxci-etl gaps list"))
 @common
 def gaps() -> None:
     """Times in which a queue was gone, so that messages are missing."""
@@ -514,7 +548,7 @@ def gaps_close(context: Context, id: str, why: str) -> None:
     click.echo(f"{id} closed")
 
 
-@main.group()
+@main.group(epilog=example_of("fxci-etl sandbox publish"))
 @common
 def sandbox() -> None:
     """A simulated Firefox-CI, to try everything on."""

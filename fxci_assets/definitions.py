@@ -34,7 +34,7 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
     return dg.Definitions(
         assets=[pulse_events(settings, partitions), task_tables(settings, partitions)],
         asset_checks=[checks],
-        jobs=default_jobs(checks),
+        jobs=default_jobs(settings, checks),
         schedules=default_schedules(settings),
         sensors=default_sensors(settings),
         resources=default_resources(settings) | dict(resources or {}),

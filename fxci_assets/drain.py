@@ -21,19 +21,11 @@ from fxci_assets.archive import Archive
 from fxci_assets.archive.events import EVENT_SCHEMA
 from fxci_assets.archive.quarantine import Item
 from fxci_assets.archive.records import Gap
-from fxci_assets.resources.pulse import (
-    EXCHANGE_PREFIX,
-    Batch,
-    BatchLimits,
-    Message,
-    PulseSession,
-    PulseSource,
-)
+from fxci_assets.resources.pulse import Batch, BatchLimits, Message, PulseSession, PulseSource
 from fxci_assets.taskcluster.filing import Filing, file_definition, file_event
+from fxci_assets.taskcluster.messages import TASK_DEFINED
 
 _log = logging.getLogger(__name__)
-
-_DEFINED = f"{EXCHANGE_PREFIX}task-defined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +70,8 @@ class DrainReport:
     """Messages filed under at least one day."""
     quarantined: dict[str, int] = field(default_factory=dict)
     """Messages in quarantine, by reason; a message with two reasons counts under both."""
-    size: int = 0
-    """Bytes of the bodies received."""
+    aside: int = 0
+    """Messages in quarantine."""
     days: dict[dt.date, DayCounts] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     ended: Literal["empty", "messages", "seconds"] = "empty"
@@ -96,11 +88,10 @@ class DrainReport:
             "messages": "the bound on messages was reached",
             "seconds": "the bound on seconds was reached",
         }[self.ended]
-        aside = sum(self.quarantined.values())
         return (
             f"{self.received:,} messages received, {self.filed:,} filed under "
             f"{sum(1 for counts in self.days.values() if counts.filed)} days, "
-            f"{aside:,} to quarantine, in {self.seconds:.1f} s; {why}"
+            f"{self.aside:,} to quarantine, in {self.seconds:.1f} s; {why}"
         )
 
 
@@ -192,6 +183,7 @@ def file_messages(
             days.setdefault(day, []).append(index)
             report.day(day).add(message.body, tuple(resolved))
         filed += bool(filing.days)
+        report.aside += bool(filing.reasons)
         for reason in filing.reasons:
             items.append(
                 Item(
@@ -217,12 +209,11 @@ def file_messages(
         report.quarantined[item.reason] = report.quarantined.get(item.reason, 0) + 1
     report.received += len(messages)
     report.filed += filed
-    report.size += sum(len(message.body) for message in messages)
 
 
 def decide(message: Message, received_at: dt.datetime, first_day: dt.date) -> Filing:
     """Where a message goes."""
-    if message.exchange == _DEFINED:
+    if message.exchange == TASK_DEFINED:
         return file_definition(message.body, received_at)
     return file_event(message.body, received_at, first_day)
 

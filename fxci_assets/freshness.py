@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -215,6 +215,12 @@ class RowsHash:
         self.rows += len(rows)
         for name, column in zip(rows.schema.names, rows.columns, strict=True):
             self._add(name, column)
+
+    def over(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches, hashed as they pass by."""
+        for batch in batches:
+            self.update(batch)
+            yield batch
 
     def _add(self, name: str, column: pa.Array) -> None:
         if pa.types.is_struct(column.type):

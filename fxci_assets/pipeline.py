@@ -9,11 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fxci_assets import freshness
 from fxci_assets.archive import Archive
@@ -186,23 +183,24 @@ class Pipeline:
             started = time.monotonic()
             built = builder.build(self.archive, day, inputs, tables)
             self.archive.quarantine.add(
-                Item(*event, quarantined_at=self.clock()) for event in built.unusable
+                Item(**event._asdict(), quarantined_at=self.clock()) for event in built.unusable
             )
             for table in tables:
-                seen = _Seen(table)
-                write = self.warehouse.write_partition(table, day, seen.over(built.batches(table)))
+                hashed = RowsHash()
+                batches = hashed.over(built.batches(table))
+                write = self.warehouse.write_partition(table, day, batches)
                 done[table.name] = Rebuilt(
                     table,
                     day,
-                    rows=seen.hash.rows,
-                    repeats=built.staged(table) - seen.hash.rows,
+                    rows=hashed.rows,
+                    repeats=built.staged(table) - hashed.rows,
                     bytes=write.bytes,
                     seconds=time.monotonic() - started,
-                    first_event=seen.first,
-                    last_event=seen.last,
+                    first_event=built.first_event,
+                    last_event=built.last_event,
                     uri=write.uri,
                     input_version=inputs.version,
-                    data_version=seen.hash.hexdigest(),
+                    data_version=hashed.hexdigest(),
                     counts={
                         name: Tallied(tally.count, tuple(tally.examples))
                         for name, tally in built.counts(table).items()
@@ -267,23 +265,3 @@ class Pipeline:
         if failed:
             raise RebuildsFailed(f"not rebuilt: {'; '.join(failed)}")
         return done
-
-
-class _Seen:
-    """What passes by on its way to the warehouse."""
-
-    def __init__(self, table: Table) -> None:
-        self.hash = RowsHash()
-        self.first: dt.datetime | None = None
-        self.last: dt.datetime | None = None
-        self._times = table.event_time
-
-    def over(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            self.hash.update(batch)
-            if self._times:
-                ends = pc.min_max(batch.column(self._times)).as_py()
-                if ends["min"] is not None:
-                    self.first = min(filter(None, (self.first, ends["min"])))
-                    self.last = max(filter(None, (self.last, ends["max"])))
-            yield batch

@@ -96,7 +96,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         today = now.date()
         # The cursor is the day on which all days were last looked at.
         everything = context.cursor != today.isoformat()
-        since = None if everything else today - dt.timedelta(days=settings.rebuild.window_days)
+        since = None if everything else settings.window(today)
         older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
         requests: list[dg.RunRequest] = []
         waiting = abandoned = 0

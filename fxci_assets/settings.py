@@ -93,7 +93,7 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     """When days are built again."""
 
     run_limit_seconds: Seconds = 3_600.0
-    window_days: Days = 35
+    window_days: Annotated[int, msgspec.Meta(ge=1, le=36_500, description="days, 1 to 36500")] = 35
     older_days_seconds: Seconds = 3_600.0
     max_attempts: Count = 3
 
@@ -120,6 +120,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain: Drain = Drain()
     rebuild: Rebuild = Rebuild()
     checks: Checks = Checks()
+
+    def window(self, today: dt.date) -> dt.date:
+        """The first of the last days that sensors and checks look at."""
+        return today - dt.timedelta(days=self.rebuild.window_days - 1)
 
     @property
     def run_limit(self) -> dt.timedelta:

@@ -74,8 +74,6 @@ class Table:
     kinds: frozenset[str]
     rules: tuple[Rule, ...] = ()
     counted: tuple[Counted, ...] = ()
-    event_time: str | None = None
-    """The column that says when what a row is about happened, if there is one."""
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -170,7 +168,6 @@ TASK_RUNS = Table(
     clustering=("task_id", "run_id"),
     group="pulse",
     kinds=frozenset({"pulse", "table"}),
-    event_time="resolved",
     rules=(
         Rule(
             "day_of_resolution",
@@ -236,6 +233,9 @@ TASKS = Table(
         ),
     ),
 )
+
+VIEW_DATASET = "fxci"
+"""The dataset of the views, by which people read the tables."""
 
 TABLES: tuple[Table, ...] = (TASKS, TASK_RUNS)
 """Every table, in the order in which people read them."""

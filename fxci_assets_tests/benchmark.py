@@ -28,10 +28,11 @@ import amqp
 from fxci_assets.drain import DrainLimits
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.amqp import AmqpPulse
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX, EXCHANGES, BatchLimits
+from fxci_assets.resources.pulse import BatchLimits
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import published
 from fxci_assets.tables import TABLES
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests.rabbitmq import Broker
 from fxci_assets_tests.test_pipeline import make_pipeline
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from fxci_assets.archive.events import EVENT_SCHEMA
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX, Message
+from fxci_assets.resources.pulse import Message
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX
 
 DAY = dt.date(2026, 4, 13)
 NEXT_DAY = dt.date(2026, 4, 14)

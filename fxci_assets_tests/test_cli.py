@@ -138,10 +138,10 @@ def error_of(result: Result, exit_code: int = 1) -> str:
 def usage_error_of(result: Result) -> str:
     assert result.exit_code == 2
     assert result.stdout == ""
-    usage, hint, _, error = result.stderr.splitlines()
-    assert usage.startswith("Usage: ")
-    assert hint.startswith("Try '")
-    return error.removeprefix("Error: ")
+    [line] = [line for line in result.stderr.splitlines() if line != SIMULATED_NOTICE]
+    error, _, hint = line.removeprefix("fxci-etl: ").partition(" (see ")
+    assert hint.endswith(" --help)")
+    return error
 
 
 # --- help -----------------------------------------------------------------------------------------

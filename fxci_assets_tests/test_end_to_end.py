@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX, EXCHANGES, Message
+from fxci_assets.resources.pulse import Message
 from fxci_assets.sandbox.firefox_ci import World, moment
 from fxci_assets.sandbox.messages import Published, published
 from fxci_assets.tables import TASK_RUNS, TASKS
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests import plain_rows
 from fxci_assets_tests.command import DATASET, DRAIN, PASSWORD, Etl, User, publish
 from fxci_assets_tests.events import body, message, run, task_id

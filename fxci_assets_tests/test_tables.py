@@ -153,7 +153,7 @@ def test_every_table_is_consistent_and_described() -> None:
         names = [column.name for column in table.columns]
         assert len(set(names)) == len(names)
         used = {*table.key, *table.clustering, table.partition_column}
-        assert used | ({table.event_time} - {None}) <= set(names)
+        assert used <= set(names)
         assert table.column(table.partition_column).type == "DATE"
         columns = [*table.columns, *(f for column in table.columns for f in column.fields)]
         descriptions = [

@@ -87,7 +87,8 @@ def to_parquet(rows: pa.Table, format: bytes) -> bytes:
         use_dictionary=["exchange"],
         write_statistics=False,
     )
-    return sink.getvalue()  # type: ignore[no-any-return]
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def from_parquet(data: bytes, format: bytes, uri: str) -> Iterator[pa.Table]:

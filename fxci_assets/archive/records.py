@@ -42,6 +42,13 @@ class Gap(msgspec.Struct, frozen=True):
     def id(self) -> str:
         return f"{self.queue}@{self.since:%Y-%m-%dT%H:%M:%S.%fZ}"
 
+    def describe(self) -> str:
+        return (
+            f"the queue {self.queue} was gone and is declared again; what came between "
+            f"{self.since:%Y-%m-%d %H:%M:%S} and {self.found_at:%Y-%m-%d %H:%M:%S} UTC is missing "
+            "until the gap is closed (fxci-etl gaps close)"
+        )
+
 
 class QueueRecords:
     """When each queue was last drained, and the gaps in what it held."""

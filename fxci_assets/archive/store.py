@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-_TEMPORARY = ".tmp-"
+from fxci_assets import durable
 
 
 class Store(Protocol):
@@ -48,28 +47,10 @@ class LocalStore:
         self._root = root
 
     def create(self, path: str, data: bytes) -> None:
-        self._write(path, data, new=True)
+        durable.write(self._root / PurePosixPath(path), data, new=True)
 
     def replace(self, path: str, data: bytes) -> None:
-        self._write(path, data, new=False)
-
-    def _write(self, path: str, data: bytes, *, new: bool) -> None:
-        target = self._root / PurePosixPath(path)
-        make_durable_folder(target.parent)
-        temporary = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if new:
-                # A hard link, unlike a rename, refuses to replace what is there.
-                os.link(temporary, target)
-            else:
-                temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        durable.write(self._root / PurePosixPath(path), data)
 
     def read(self, path: str) -> bytes:
         return (self._root / path).read_bytes()
@@ -86,7 +67,7 @@ class LocalStore:
                 return sorted(
                     entry.name
                     for entry in entries
-                    if entry.is_dir() == folders and not entry.name.startswith(_TEMPORARY)
+                    if entry.is_dir() == folders and not entry.name.startswith(durable.TEMPORARY)
                 )
         except FileNotFoundError:
             return []
@@ -95,26 +76,7 @@ class LocalStore:
         target = self._root / path
         with contextlib.suppress(FileNotFoundError):
             target.unlink()
-            sync_folder(target.parent)
+            durable.sync(target.parent)
 
     def uri(self, path: str) -> str:
         return (self._root / path).absolute().as_uri()
-
-
-def make_durable_folder(folder: Path) -> None:
-    """Make a folder and its parents. A new folder's entry is durable only once its parent has
-    been synchronised (fsync(2))."""
-    if folder.is_dir():
-        return
-    make_durable_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -59,12 +59,7 @@ def pulse_events(
         if report.gaps:
             _report_days(context, report, set(report.days) | asked_for)
             raise dg.Failure(
-                "; ".join(
-                    f"the queue {gap.queue} was gone and is declared again; what came between "
-                    f"{gap.since:%Y-%m-%d %H:%M:%S} and {gap.found_at:%Y-%m-%d %H:%M:%S} UTC is "
-                    "missing until the gap is closed"
-                    for gap in report.gaps
-                ),
+                "; ".join(gap.describe() for gap in report.gaps),
                 allow_retries=False,
             )
         # The run's own days are materialised by its result; an event of their own would be a

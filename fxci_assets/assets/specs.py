@@ -13,7 +13,7 @@ from fxci_assets.pipeline import Rebuilt
 from fxci_assets.quality import Finding
 from fxci_assets.sandbox import SIMULATED_NOTICE
 from fxci_assets.settings import Settings
-from fxci_assets.tables import Column, Mode, Table
+from fxci_assets.tables import VIEW_DATASET, Column, Mode, Table
 
 OWNERS = ["team:release-engineering"]
 
@@ -58,13 +58,13 @@ def asset_spec(
         description=description(
             f"### {table.title}\n\n{table.description}\n\nKey: {key}. Partitioned by day on "
             f"`{table.partition_column}`, and each query needs a filter on it. People read the "
-            f"view `fxci.{table.view}`.",
+            f"view `{VIEW_DATASET}.{table.view}`.",
             settings,
         ),
         metadata={
             "dagster/column_schema": column_schema(table),
             "dagster/table_name": f"{names.project}.{names.dataset}.{table.name}",
-            "view": f"fxci.{table.view}",
+            "view": f"{VIEW_DATASET}.{table.view}",
             "key": list(table.key),
             "partition_column": table.partition_column,
             "clustering": list(table.clustering),

@@ -8,11 +8,12 @@ import dagster as dg
 from fxci_assets import quality
 from fxci_assets.assets import pulse
 from fxci_assets.assets.specs import asset_spec, check_result, rebuilt_metadata
+from fxci_assets.builders import TaskBuilder
 from fxci_assets.pipeline import Pipeline, Rebuilt
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TASK_RUNS, TASKS, Table
+from fxci_assets.tables import Table
 
-TABLES: Sequence[Table] = (TASKS, TASK_RUNS)
+TABLES: Sequence[Table] = TaskBuilder.tables
 
 OWN_DAYS = "rows_are_valid"
 """The blocking check of the days that a run has just built."""

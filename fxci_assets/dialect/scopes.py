@@ -342,9 +342,6 @@ def _is_constant(node: exp.Expr) -> bool:
     return node.find(exp.Column, exp.Query, exp.Star) is None
 
 
-_COMPARISONS = (exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
-
-
 def _compared_with_constant(condition: exp.Expr | None) -> exp.Expr | None:
     match condition:
         case exp.EQ() | exp.LT() | exp.LTE() | exp.GT() | exp.GTE():

@@ -21,7 +21,8 @@ from typing import Any, Literal, NamedTuple
 import amqp as _amqp
 from kombu.connection import Connection as _KombuConnection
 
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX, EXCHANGES, Batch, BatchLimits, Message
+from fxci_assets.resources.pulse import Batch, BatchLimits, Message
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """Taskcluster's pulse: queues of messages that are read in batches and acknowledged once durable.
 
-Here belong the interface that a drain reads through, and its implementation over AMQP. What a
-message means is `fxci_assets.taskcluster`; when it may be acknowledged is `fxci_assets.drain`.
+Here belongs the interface that a drain reads through; over AMQP it is `amqp`, over the simulator
+`fxci_assets.sandbox.source`. What a message means is `fxci_assets.taskcluster`; when it may be
+acknowledged is `fxci_assets.drain`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
-
-EXCHANGES: tuple[str, ...] = ("task-completed", "task-failed", "task-exception", "task-defined")
-"""The exchanges of the queue service whose messages are archived, without their prefix."""
-
-EXCHANGE_PREFIX = "exchange/taskcluster-queue/v1/"
 
 
 class Message(NamedTuple):

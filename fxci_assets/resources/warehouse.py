@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
-import os
 import re
 import time
 import uuid
@@ -24,7 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fxci_assets.tables import TABLES, Column, Mode, Table, arrow_schema
+from fxci_assets import durable
+from fxci_assets.tables import TABLES, VIEW_DATASET, Column, Mode, Table, arrow_schema
 
 if TYPE_CHECKING:
     import duckdb
@@ -86,7 +86,7 @@ class LocalWarehouse:
         root: Path,
         project: str,
         dataset: str,
-        view_dataset: str = "fxci",
+        view_dataset: str = VIEW_DATASET,
         tables: Sequence[Table] = TABLES,
     ) -> None:
         self._root = root.absolute()
@@ -107,15 +107,15 @@ class LocalWarehouse:
         labels: Mapping[str, str] | None = None,
     ) -> PartitionWrite:
         folder = self._table_folder(table) / f"{table.partition_column}={day.isoformat()}"
-        _make_folder(folder)
-        temporary = folder / f".{uuid.uuid4().hex}.tmp"
+        durable.make_folder(folder)
+        temporary = folder / f"{durable.TEMPORARY}{uuid.uuid4().hex}"
         try:
             written = _write_file(temporary, table, day, rows, labels or {})
             path = folder / _next_name(folder, table)
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _fsync(folder)
+        durable.sync(folder)
         _remove_superseded(folder)
         return PartitionWrite(uri=path.as_uri(), bytes=path.stat().st_size, rows=written)
 
@@ -197,24 +197,6 @@ class LocalWarehouse:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _make_folder(folder: Path) -> None:
-    """Makes a folder and its missing parents, each durable in the one above it."""
-    missing = [folder] if not folder.exists() else []
-    while missing and not missing[-1].parent.exists():
-        missing.append(missing[-1].parent)
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _write_file(
     path: Path,
     table: Table,
@@ -230,7 +212,7 @@ def _write_file(
             written += batch.num_rows
         if labels:
             writer.add_key_value_metadata(dict(labels))
-    _fsync(path)
+    durable.sync(path)
     return written
 
 
@@ -321,7 +303,7 @@ def _remove_superseded(folder: Path) -> None:
     stale += [
         folder / name
         for name in _entries(folder)
-        if name.endswith(".tmp") and _modified(folder / name) < limit
+        if name.startswith(durable.TEMPORARY) and _modified(folder / name) < limit
     ]
     for path in stale:
         path.unlink(missing_ok=True)

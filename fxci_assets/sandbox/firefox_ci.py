@@ -152,7 +152,6 @@ class Group:
     size: int  # the decision task included
     will_be_cancelled: bool
     cancelled: bool = False
-    to_create: Iterator[tuple[Job, Task]] | None = None
     tasks: list[Task] = field(default_factory=list)  # only where they will be cancelled
 
 

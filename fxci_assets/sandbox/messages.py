@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX
 from fxci_assets.sandbox.firefox_ci import (
     DAYS_OF_LIFE,
     Instant,
@@ -26,6 +25,7 @@ from fxci_assets.sandbox.firefox_ci import (
     midnight,
     moment,
 )
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX
 
 Flaw = Literal[
     "not-json",  # cut off

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 
 import amqp
 
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets.sandbox import SimulatorError
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import published
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 
 _UNCONFIRMED = 5_000
 """So many messages may be on their way when the ones before must have been confirmed."""
@@ -59,6 +59,13 @@ def publish_day(
     )
     # Otherwise py-amqp polls the socket before each message, to learn whether it is blocked.
     connection.negotiate_capabilities = {}
+    try:
+        connection.connect()
+    except (OSError, amqp.exceptions.AMQPError) as error:
+        raise SimulatorError(
+            f"no broker takes user {user} at {host}:{port} ({error}): start RabbitMQ there, or "
+            "name another with --host and --port"
+        ) from error
     with connection:
         channel = connection.channel()
         for name in EXCHANGES:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +17,12 @@ from typing import Literal
 
 import msgspec
 
-from fxci_assets.resources.pulse import EXCHANGES, Batch, BatchLimits, Message
+from fxci_assets import durable
+from fxci_assets.resources.pulse import Batch, BatchLimits, Message
 from fxci_assets.sandbox import SimulatorError
 from fxci_assets.sandbox.firefox_ci import World, midnight
 from fxci_assets.sandbox.messages import Position, Published, count_after, published_after
+from fxci_assets.taskcluster.messages import EXCHANGES
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,18 +119,8 @@ class SimulatedPulse:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if position <= self._position():
                 return
-            temporary = file.parent / f"{file.name}.tmp"
-            with temporary.open("wb") as out:
-                stored = _Stored(self._world.seed, self._world.tasks_per_day, *position)
-                out.write(msgspec.json.encode(stored) + b"\n")
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(file)
-            folder = os.open(file.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            stored = _Stored(self._world.seed, self._world.tasks_per_day, *position)
+            durable.write(file, msgspec.json.encode(stored) + b"\n")
 
 
 class SimulatedSession:

@@ -1,1 +1,4 @@
-"""What Taskcluster's messages mean: plain functions on plain data. No Dagster, AMQP or storage."""
+"""What Taskcluster's messages mean, without Dagster, AMQP or any outside system.
+
+What lies on disk here for a moment (`staging`) is memory by other means.
+"""

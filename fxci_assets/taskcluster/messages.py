@@ -1,8 +1,9 @@
 """The parts of a queue message that this project reads, and how they are decoded.
 
-Here belongs the shape of a message. Which day it is filed under is `filing`; which rows it
-becomes is `rows`. The shapes are those of Taskcluster's published schemas (queue, v1), less what
-is not read: unknown fields are skipped, and fields that old messages lack are optional.
+Here belongs what filing and parsing share: exchanges, states, and how a body is decoded. Which
+day a message is filed under is `filing`; what it says of a day is `parsing`. Both read the shapes
+of Taskcluster's published schemas (queue, v1), less what is not needed: unknown fields are
+skipped, and fields that old messages lack are optional.
 """
 
 from __future__ import annotations
@@ -11,6 +12,14 @@ import datetime as dt
 from typing import Annotated
 
 import msgspec
+
+EXCHANGES: tuple[str, ...] = ("task-completed", "task-failed", "task-exception", "task-defined")
+"""The exchanges of the queue service whose messages are archived, without their prefix."""
+
+EXCHANGE_PREFIX = "exchange/taskcluster-queue/v1/"
+
+TASK_DEFINED = f"{EXCHANGE_PREFIX}task-defined"
+"""The one whose messages are about no run."""
 
 Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 """A timestamp with its zone; the queue writes UTC with milliseconds."""

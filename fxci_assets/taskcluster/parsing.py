@@ -154,6 +154,8 @@ class Parsed(NamedTuple):
     """Entries of status.runs: how far the message has seen."""
     runs: list[tuple[object, ...]]
     """Columns of task_runs_v1 without the day, for each run that resolved on it."""
+    resolved: list[dt.datetime]
+    """When these runs did."""
     task: tuple[str, str, str, str] | None
     """scheduler_id, task_group_id, task_id, task_queue_id, if run 0 resolved on the day."""
     tags: tuple[str | None, ...] | None
@@ -170,6 +172,7 @@ def parse(body: bytes, day: dt.date) -> Parsed:
     status = event.status
     task_id = status.taskId
     runs: list[tuple[object, ...]] = []
+    times: list[dt.datetime] = []
     reasons: list[str] = []
     first = False
     for run in status.runs:
@@ -182,6 +185,7 @@ def parse(body: bytes, day: dt.date) -> Parsed:
             continue
         first = first or run_id == 0
         runs.append(_run_row(task_id, run_id, run, run.scheduled, resolved))
+        times.append(resolved)
     task = None
     tags: tuple[str | None, ...] | None = None
     if first:
@@ -192,7 +196,7 @@ def parse(body: bytes, day: dt.date) -> Parsed:
             task = (status.schedulerId, status.taskGroupId, task_id, queue_id)
             if event.task is not None and event.task.tags:
                 tags = _string_tags(event.task.tags)
-    return Parsed(task_id, len(status.runs), runs, task, tags, tuple(reasons))
+    return Parsed(task_id, len(status.runs), runs, times, task, tags, tuple(reasons))
 
 
 def _day(instant: dt.datetime) -> dt.date | None:
@@ -221,8 +225,8 @@ def _run_row(
 
 def _queue_id(queue_id: object, provisioner: object, worker_type: object) -> str | None:
     """Messages of before 2021 have no taskQueueId, but its two halves."""
-    if isinstance(queue_id, str):
-        return queue_id
+    if queue_id is not None:
+        return queue_id if isinstance(queue_id, str) else None
     if isinstance(provisioner, str) and isinstance(worker_type, str):
         return f"{provisioner}/{worker_type}"
     return None
@@ -242,6 +246,7 @@ def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
     listed = listed if isinstance(listed, list) else []
     reasons: list[str] = []
     runs: list[tuple[object, ...]] = []
+    times: list[dt.datetime] = []
     first = False
     for entry in listed:
         try:
@@ -259,6 +264,7 @@ def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
             continue
         first = first or run.runId == 0
         runs.append(_run_row(task_id, run.runId, run, run.scheduled, run.resolved))
+        times.append(run.resolved)
     task = None
     tags: tuple[str | None, ...] | None = None
     if first:
@@ -270,7 +276,7 @@ def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
             task = (scheduler, group, task_id, queue_id)
         else:
             reasons.append(TASK_INCOMPLETE)
-        part = content.get("task", {})
+        part = {} if content.get("task") is None else content["task"]
         given = part.get("tags") if isinstance(part, dict) else None
         if not isinstance(part, dict) or not isinstance(given, dict | None):
             reasons.append(TASK_UNREADABLE)
@@ -278,4 +284,4 @@ def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
             tags, not_a_string = _known_tags(given)
             if not_a_string:
                 reasons.append(TAG_NOT_A_STRING)
-    return Parsed(task_id, len(listed), runs, task, tags, tuple(dict.fromkeys(reasons)))
+    return Parsed(task_id, len(listed), runs, times, task, tags, tuple(dict.fromkeys(reasons)))

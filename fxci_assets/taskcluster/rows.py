@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxci_assets.tables import TASK_RUNS, TASKS, Table, arrow_schema
-from fxci_assets.taskcluster.messages import Unusable
+from fxci_assets.taskcluster.messages import TASK_DEFINED, Unusable
 from fxci_assets.taskcluster.parsing import NO_TAGS, TAG_NAMES, Parsed, parse
 from fxci_assets.taskcluster.staging import Row, Stage, to_table
 
@@ -32,9 +32,6 @@ TASKS_WITHOUT_TAGS = "tasks_without_tags"
 Events = Callable[[], Iterable[pa.Table]]
 """The day's messages, with the columns exchange, routing_key, received_at (a timestamp) and body
 (binary); from the beginning at each call."""
-
-_NOT_RUNS = "exchange/taskcluster-queue/v1/task-defined"
-"""Archived beside the others, and about no run."""
 
 _EXAMPLES = 10
 
@@ -90,7 +87,8 @@ class TaskTables:
         self._tallies = {CONFLICTING_RUNS: Tally(), CONFLICTING_TASKS: Tally()}
         self._without_tags = Tally()
         self.unusable: list[UnusableEvent] = []
-        self.events = 0
+        self.first_event: dt.datetime | None = None
+        self.last_event: dt.datetime | None = None
         for part in events():
             self._stage(part, wanted)
         # The rows of the keys for which there were several.
@@ -99,10 +97,10 @@ class TaskTables:
         self._settle()
 
     def _stage(self, events: pa.Table, wanted: frozenset[Table]) -> None:
-        self.events += len(events)
         runs: list[Row] = []
         tasks: list[Row] = []
-        about_runs = events.filter(pc.not_equal(events["exchange"], _NOT_RUNS))
+        times: list[dt.datetime] = []
+        about_runs = events.filter(pc.not_equal(events["exchange"], TASK_DEFINED))
         for index, body in enumerate(about_runs["body"].to_pylist()):
             try:
                 parsed = parse(body, self._day)
@@ -112,8 +110,11 @@ class TaskTables:
             for reason in parsed.reasons:
                 self._set_aside(about_runs, index, reason)
             runs += parsed.runs
+            times += parsed.resolved
             if parsed.task is not None:
                 tasks.append(_task_row(parsed.task, parsed.tags))
+        self.first_event = min(filter(None, (self.first_event, *times)), default=None)
+        self.last_event = max(filter(None, (self.last_event, *times)), default=None)
         if TASK_RUNS in wanted:
             self._runs.add(runs)
         if TASKS in wanted:
@@ -205,7 +206,7 @@ class TaskTables:
         pattern = "|".join([*(re.escape(str(id)) for id in task_ids), r"\\u"])
         few = len(task_ids) <= 200
         for events in self._events():
-            about_runs = events.filter(pc.not_equal(events["exchange"], _NOT_RUNS))
+            about_runs = events.filter(pc.not_equal(events["exchange"], TASK_DEFINED))
             if few:
                 about_runs = about_runs.filter(
                     pc.match_substring_regex(about_runs["body"], pattern)

@@ -17,13 +17,8 @@ import trustme
 
 from fxci_assets.resources import amqp
 from fxci_assets.resources.amqp import AmqpPulse, PulseError
-from fxci_assets.resources.pulse import (
-    EXCHANGE_PREFIX,
-    EXCHANGES,
-    BatchLimits,
-    PulseSession,
-    PulseSource,
-)
+from fxci_assets.resources.pulse import BatchLimits, PulseSession, PulseSource
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests.rabbitmq import Broker
 
 COMPLETED, FAILED, EXCEPTION, DEFINED = (EXCHANGE_PREFIX + name for name in EXCHANGES)

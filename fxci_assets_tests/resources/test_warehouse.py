@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fxci_assets.dialect import PartitionFilterError, QueryError
+from fxci_assets.durable import TEMPORARY
 from fxci_assets.resources.warehouse import LocalWarehouse, WarehouseError
 from fxci_assets.tables import TASK_RUNS, TASKS, Column, Mode, Table, arrow_schema
 
@@ -238,7 +239,7 @@ def test_superseded_files_go_an_hour_after_they_were_superseded(
     # However old the first is: it was superseded by the second a moment ago.
     assert set(folder.iterdir()) == {first, second, third}
     os.utime(second, (long_ago, long_ago))
-    left, fresh = folder / ".left.tmp", folder / ".fresh.tmp"
+    left, fresh = folder / f"{TEMPORARY}left", folder / f"{TEMPORARY}fresh"
     left.touch()
     fresh.touch()
     os.utime(left, (long_ago, long_ago))
@@ -253,14 +254,16 @@ def test_a_files_folders_are_durable_too(
     fsync = os.fsync
 
     def record(descriptor: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_relative_to(tmp_path):
+            synced.append(str(path))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
     warehouse.write_partition(TASKS, DAY, [batch(TASKS, task())])
     table = tmp_path / "fxci_derived/tasks_v2"
     assert synced[:3] == [str(tmp_path), str(tmp_path / "fxci_derived"), str(table)]
-    assert synced[3].endswith(".tmp")
+    assert Path(synced[3]).name.startswith(TEMPORARY)
     assert synced[4:] == [str(table / "submission_date=2026-04-13")]
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import (
     BODY_FLAWS,
@@ -24,6 +23,7 @@ from fxci_assets.sandbox.messages import (
     published,
     published_after,
 )
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 
 START = dt.datetime(2026, 3, 4, tzinfo=dt.UTC)
 END = START + dt.timedelta(days=1)

@@ -7,11 +7,11 @@ import datetime as dt
 import amqp
 import pytest
 
-from fxci_assets.resources.pulse import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets.sandbox import SimulatorError
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import published
 from fxci_assets.sandbox.publish import publish_day
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests.rabbitmq import Broker
 
 DAY = dt.date(2026, 3, 4)

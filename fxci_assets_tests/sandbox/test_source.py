@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fxci_assets.resources.pulse import EXCHANGES, BatchLimits, Message, PulseSource
+from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
 from fxci_assets.sandbox import SIMULATED_NOTICE, SimulatorError
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import published
 from fxci_assets.sandbox.source import SimulatedPulse
+from fxci_assets.taskcluster.messages import EXCHANGES
 
 NOW = dt.datetime(2026, 3, 4, 15, 30, tzinfo=dt.UTC)
 WORLD = World(seed=1, tasks_per_day=200)
