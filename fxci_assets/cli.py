@@ -504,7 +504,7 @@ def find_items(items: Iterable[Item], ids: Sequence[str]) -> list[Item]:
     known = list(items)
     found: list[Item] = []
     for id in ids:
-        matching = [item for item in known if item.id.startswith(id)]
+        matching = [item for item in known if id and item.id.startswith(id)]
         if len(matching) != 1:
             what = "no item" if not matching else f"{len(matching)} items"
             raise click.UsageError(f"{what} in quarantine with an id that begins {id}")

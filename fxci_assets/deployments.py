@@ -59,5 +59,6 @@ def pulse(settings: Settings) -> PulseSource:
         tls=settings.pulse.tls,
         durable=settings.pulse.durable,
         # Twice a batch: one is on its way while the other is filed.
-        prefetch=2 * settings.drain.batch_messages,
+        # AMQP has 16 bits for the number.
+        prefetch=min(2 * settings.drain.batch_messages, 65_535),
     )

@@ -51,7 +51,8 @@ class Mark:
     made_at: dt.datetime
 
     def expired(self, now: dt.datetime, run_limit: dt.timedelta) -> bool:
-        return now - self.made_at > run_limit
+        # One from the future was made before the clock was set back.
+        return abs(now - self.made_at) > run_limit
 
 
 class Ledger(Protocol):
@@ -126,7 +127,10 @@ def due(
 ) -> bool:
     """Whether a stale day should be rebuilt now: today always, an older day not more often than
     is set, because late messages trickle in one by one."""
-    return day >= now.date() or built_at is None or now - built_at >= older_days_every
+    if day >= now.date() or built_at is None:
+        return True
+    # A time in the future is of before the clock was set back.
+    return built_at > now or now - built_at >= older_days_every
 
 
 def rebuild(

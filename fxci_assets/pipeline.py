@@ -9,8 +9,10 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from fxci_assets import freshness
 from fxci_assets.archive import Archive
@@ -22,12 +24,19 @@ from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
 from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TASK_RUNS, Table
+from fxci_assets.taskcluster.messages import TASK_DEFINED
+from fxci_assets.taskcluster.parsing import faults
 
 _log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
     """What was asked for cannot be done, and why. One line."""
+
+
+class Overdue(Exception):
+    """A rebuild took so long that its mark is about to expire. Its rows are not written: others
+    may have built the day meanwhile, and would not learn that it was overwritten."""
 
 
 class RebuildsFailed(Exception):
@@ -111,8 +120,12 @@ class Pipeline:
         now = self.clock()
         message = Message(item.exchange, item.routing_key, item.body if body is None else body)
         filing = decide(message, now, self.first_day)
-        if not filing.days or filing.reasons:
-            raise Refused(f"{item.id} cannot be filed: {', '.join(filing.reasons)}")
+        reasons = filing.reasons
+        if message.exchange != TASK_DEFINED:
+            # What a build would set aside again, and nobody see: the item is marked replayed.
+            reasons += tuple(r for day in filing.days for r in faults(message.body, day))
+        if reasons:
+            raise Refused(f"{item.id} cannot be filed: {', '.join(dict.fromkeys(reasons))}")
         file_messages([message], now, self.archive, self.first_day, DrainReport())
         self.archive.quarantine.mark_replayed(item.id, Replayed(now, body is not None))
         return sorted(filing.days)
@@ -125,6 +138,9 @@ class Pipeline:
     def newest_event(self) -> dt.datetime | None:
         """When the newest run in `task_runs_v1` was resolved, by its newest day with rows."""
         for day in reversed(self.warehouse.partitions(TASK_RUNS)):
+            built = self.archive.builds.built(TASK_RUNS.name, day)
+            if built is not None and not built.rows:
+                continue
             rows = self.warehouse.query(
                 f"SELECT MAX(resolved) AS newest FROM `{self.warehouse.target}.{TASK_RUNS.name}` "
                 "WHERE submission_date = @day",
@@ -178,16 +194,24 @@ class Pipeline:
 
     def _rebuild(self, builder: Builder, tables: Sequence[Table], day: dt.date) -> list[Rebuilt]:
         done: dict[str, Rebuilt] = {}
+        began = self.clock()
+
+        def in_time(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            """The batches, and at their end, just before they become the partition, an error if
+            that comes too late."""
+            yield from batches
+            if self.clock() - began > 0.9 * self.run_limit:
+                raise Overdue(f"{day}: the rebuild took too long, since {began:%H:%M:%S} UTC")
 
         def build(inputs: Inputs[Files]) -> dict[str, Written]:
             started = time.monotonic()
             built = builder.build(self.archive, day, inputs, tables)
-            self.archive.quarantine.add(
+            self.archive.quarantine.add_new(
                 Item(**event._asdict(), quarantined_at=self.clock()) for event in built.unusable
             )
             for table in tables:
                 hashed = RowsHash()
-                batches = hashed.over(built.batches(table))
+                batches = in_time(hashed.over(built.batches(table)))
                 write = self.warehouse.write_partition(table, day, batches)
                 done[table.name] = Rebuilt(
                     table,

@@ -19,6 +19,8 @@ from fxci_assets.settings import Settings
 REBUILD_TAG = "fxci/rebuild"
 """Tag of the runs that the sensor asks for; its value says which tables, day and inputs."""
 
+_RUN_KEY_TAG = "dagster/run_key"
+
 _UNFINISHED = [
     status
     for status in dg.DagsterRunStatus
@@ -43,6 +45,11 @@ class Wanted:
         names = "+".join(stale.table.name for stale in self.stale)
         return f"{names}/{self.day}/{self.stale[0].input_version}"
 
+    @property
+    def built_at(self) -> dt.datetime | None:
+        """When the last of the tables was built, if any was."""
+        return max((stale.built_at for stale in self.stale if stale.built_at), default=None)
+
 
 def wanted_days(stale: Iterable[StaleDay]) -> list[Wanted]:
     """The stale days, each once for tables with the same inputs."""
@@ -53,7 +60,19 @@ def wanted_days(stale: Iterable[StaleDay]) -> list[Wanted]:
 
 
 def _attempts(instance: dg.DagsterInstance, wanted: Wanted) -> int:
-    return instance.get_runs_count(dg.RunsFilter(tags={REBUILD_TAG: wanted.tag}))
+    """How often it was tried since the day was last built. What failed before that does not
+    count: its mark can make a day stale again long after another run has built it."""
+    filters = dg.RunsFilter(tags={REBUILD_TAG: wanted.tag}, created_after=wanted.built_at)
+    return instance.get_runs_count(filters)
+
+
+def _next_number(instance: dg.DagsterInstance, wanted: Wanted) -> int:
+    """Ends a run key that Dagster has not met: it silently skips one that it knows, and a count
+    would come to a known one again where somebody deleted a run."""
+    runs = instance.get_run_records(dg.RunsFilter(tags={REBUILD_TAG: wanted.tag}))
+    keys = (record.dagster_run.tags.get(_RUN_KEY_TAG, "") for record in runs)
+    numbers = (key.rpartition("/")[2] for key in keys)
+    return 1 + max((int(number) for number in numbers if number.isdigit()), default=0)
 
 
 def _under_way(instance: dg.DagsterInstance, wanted: Wanted) -> bool:
@@ -102,19 +121,17 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         waiting = abandoned = 0
         for wanted in wanted_days(pipeline.stale(since)):
             attempts = _attempts(context.instance, wanted)
-            built_at = max((s.built_at for s in wanted.stale if s.built_at), default=None)
             under_way = _under_way(context.instance, wanted)
             if attempts >= settings.rebuild.max_attempts and not under_way:
                 abandoned += 1
                 continue
-            if under_way or not freshness.due(wanted.day, built_at, now, older):
+            if under_way or not freshness.due(wanted.day, wanted.built_at, now, older):
                 waiting += 1
                 continue
             names = {stale.table.name for stale in wanted.stale}
             requests.append(
                 dg.RunRequest(
-                    # Dagster silently skips a key that it knows, hence the attempt.
-                    run_key=f"{wanted.tag}/{attempts + 1}",
+                    run_key=f"{wanted.tag}/{_next_number(context.instance, wanted)}",
                     partition_key=wanted.day.isoformat(),
                     tags={REBUILD_TAG: wanted.tag},
                     asset_selection=[dg.AssetKey(name) for name in sorted(names)],

@@ -220,7 +220,9 @@ def _hook(type: type, value: object) -> object:
 
 def _convert(value: object, type: object, name: str) -> object:
     if isinstance(value, str):
-        value = value.strip()
+        # Blanks can be part of a secret, but not the line break of the file it was mounted as.
+        secret = Secret in (type, *get_args(type))
+        value = value.strip("\r\n") if secret else value.strip()
     try:
         return msgspec.convert(value, type, strict=False, dec_hook=_hook)
     except (msgspec.ValidationError, NotImplementedError):

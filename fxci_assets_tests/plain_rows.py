@@ -40,8 +40,9 @@ def rows_of(messages: Iterable[tuple[str, bytes]], first_day: str = "2024-07-08"
     tasks: dict[str, Row] = {}
     tags: dict[str, Row] = {}
     told = [body for exchange, body in messages if exchange != _DEFINED]
-    # Of messages that differ the one with more runs wins, then the greater body: it comes last.
-    for _, body in sorted((_seen(body), body) for body in told):
+    # Of messages that differ the one with more runs wins, then one without a flawed tag, then the
+    # greater body: it comes last.
+    for _, _, body in sorted((_seen(body), _flawless(body), body) for body in told):
         if _seen(body) < 0:
             continue
         event = json.loads(body)
@@ -113,6 +114,14 @@ def _seen(body: bytes) -> int:
     if not isinstance(event, dict) or "status" not in event:
         return -1
     return len(event["status"]["runs"])
+
+
+def _flawless(body: bytes) -> bool:
+    """Whether all tags are strings; a mended message must not lose to the one it replaces."""
+    if _seen(body) < 0:
+        return False
+    tags = json.loads(body).get("task", {}).get("tags") or {}
+    return all(isinstance(value, str) for value in tags.values())
 
 
 def _time(text: str | None) -> dt.datetime | None:

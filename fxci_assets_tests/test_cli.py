@@ -23,6 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fxci_assets import cli, deployments
+from fxci_assets.archive.quarantine import Item
 from fxci_assets.drain import DrainReport
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.amqp import PulseError
@@ -777,9 +778,24 @@ def test_items_that_are_not_there(seeded: Path, arguments: str, error: str) -> N
 
 
 @pytest.mark.parametrize("command", ["show", "replay"])
-def test_an_id_that_could_be_two(seeded: Path, command: str) -> None:
+def test_an_id_that_could_be_two(tmp_path: Path, command: str) -> None:
+    quarantine = pipeline(tmp_path).archive.quarantine
+    by_start: dict[str, Item] = {}
+    number = 0
+    while True:
+        item = Item("unreadable", "e", "k", RECEIVED, b"%d" % (number := number + 1), RECEIVED)
+        other = by_start.setdefault(item.id[:2], item)
+        if other is not item:
+            break
+    quarantine.add([item, other])
+    result = invoke(tmp_path, "quarantine", command, item.id[:2], env=LOCAL)
+    assert " items in quarantine with an id that begins " in usage_error_of(result)
+
+
+@pytest.mark.parametrize("command", ["show", "replay"])
+def test_an_id_that_is_empty(seeded: Path, command: str) -> None:
     result = invoke(seeded, "quarantine", command, "", env=LOCAL)
-    assert usage_error_of(result).startswith("2 items in quarantine with an id that begins ")
+    assert usage_error_of(result) == "no item in quarantine with an id that begins "
 
 
 # --- gaps -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -16,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from fxci_assets.archive import Archive
+from fxci_assets.archive.events import ArchiveError
 from fxci_assets.archive.store import LocalStore
 from fxci_assets.drain import DrainLimits
-from fxci_assets.pipeline import Pipeline, RebuildsFailed, Refused
+from fxci_assets.pipeline import Overdue, Pipeline, RebuildsFailed, Refused
 from fxci_assets.resources.pulse import BatchLimits, Message
 from fxci_assets.resources.warehouse import LocalWarehouse
 from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Table
@@ -234,6 +236,81 @@ def test_a_mended_message_that_is_still_only_partly_usable_stays(pipeline: Pipel
         pipeline.replay(item, partly)
     assert pipeline.in_quarantine() == [item]
     assert pipeline.archive.events.days() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        body(task_id(1), [run(), run(1, scheduled=None)], {"kind": "a"}),
+        body(task_id(1), [run()], {"kind": 5}),
+        body(task_id(1), [run()], {"kind": "a"}, {"taskQueueId": "noslash"}),
+        body("no task id", [run()], {"kind": "a"}),
+    ],
+)
+def test_what_a_build_would_set_aside_again_is_not_replayed(
+    pipeline: Pipeline, content: bytes
+) -> None:
+    drain(pipeline, message(content))
+    pipeline.rebuild_stale()
+    [item] = pipeline.in_quarantine()
+    with pytest.raises(Refused, match=f"{item.id} cannot be filed: {item.reason}"):
+        pipeline.replay(item, None)
+    assert pipeline.in_quarantine() == [item]
+
+
+def test_a_mended_message_wins_over_the_one_it_replaces(pipeline: Pipeline) -> None:
+    flawed, mended = (body(task_id(1), [run()], {"project": value}) for value in (5, "try"))
+    assert flawed > mended  # in byte order, by which it would win otherwise
+    drain(pipeline, message(flawed))
+    pipeline.rebuild_stale()
+    [item] = pipeline.in_quarantine()
+    pipeline.replay(item, mended)
+    pipeline.rebuild_stale()
+    rows = rows_of(pipeline)["tasks_v2"]
+    assert [row["tags"]["project"] for row in rows] == ["try"]  # type: ignore[index]
+    assert pipeline.in_quarantine() == []
+
+
+def test_rebuilds_keep_what_they_cannot_use_once_on_disk_too(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    for number in range(3):
+        drain(pipeline, message(body(task_id(number), [run()], {"kind": number})))
+        pipeline.rebuild_stale()
+    files = list((tmp_path / "archive/quarantine").rglob("*.parquet"))
+    assert (len(files), len(pipeline.in_quarantine())) == (3, 3)
+
+
+def test_a_rebuild_that_was_held_up_does_not_write_over_a_newer_one(
+    pipeline: Pipeline, clock: Clock
+) -> None:
+    drain(pipeline, completed(1))
+    pipeline.rebuild_stale()
+
+    class Slow(type(pipeline.builders[0])):  # type: ignore[misc]
+        def build(self, *arguments: object) -> object:
+            clock.now += RUN_LIMIT
+            return super().build(*arguments)
+
+    slow = dataclasses.replace(pipeline, builders=[Slow()])
+    drain(pipeline, completed(2))
+    with pytest.raises(Overdue, match="2026-04-13: the rebuild took too long, since 06:00:00 UTC"):
+        slow.rebuild(TABLES, DAY)
+    assert ids(pipeline, TASKS) == [task_id(1)]
+    clock.now += dt.timedelta(minutes=1)
+    pipeline.rebuild_stale()
+    assert ids(pipeline, TASKS) == [task_id(1), task_id(2)]
+
+
+def test_a_damaged_byte_in_the_archive_is_noticed(pipeline: Pipeline, tmp_path: Path) -> None:
+    drain(pipeline, *(completed(n) for n in range(50)))
+    [path] = (tmp_path / "archive/pulse_events").rglob("*.parquet")
+    whole = path.read_bytes()
+    # Of the pages; in the footer Parquet notices by itself or it makes no difference.
+    for position in range(100, len(whole) - 1_500, 97):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(ArchiveError, match=path.name):
+            pipeline.rebuild([TASKS], DAY)
 
 
 def test_the_newest_event(pipeline: Pipeline) -> None:

@@ -6,6 +6,7 @@ days those are is decided by `fxci_assets.taskcluster.filing`.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ EVENT_SCHEMA = pa.schema(
 _FOLDER = "pulse_events"
 _FORMAT_KEY = b"fxci.format"
 _FORMAT = b"pulse_events/1"
+_PART_BYTES = 8_000_000
 
 
 class ArchiveError(Exception):
@@ -55,7 +57,7 @@ class EventFiles:
     def files(self, day: dt.date) -> list[str]:
         """Names of the day's files, sorted. Files are never changed, so that the names stand for
         the contents."""
-        return self._store.files(_folder(day))
+        return [name for name in self._store.files(_folder(day)) if name.endswith(".parquet")]
 
     def read(self, day: dt.date, files: Sequence[str]) -> Iterator[pa.Table]:
         """The messages of some of the day's files, in parts that are small in memory.
@@ -72,8 +74,12 @@ def _folder(day: dt.date) -> str:
 
 
 def days_of(folders: Sequence[str]) -> list[dt.date]:
-    """The days of folders named `date=YYYY-MM-DD`."""
-    return [dt.date.fromisoformat(name.removeprefix("date=")) for name in folders]
+    """The days of folders named `date=YYYY-MM-DD`; others are not ours."""
+    days: list[dt.date] = []
+    for name in folders:
+        with contextlib.suppress(ValueError):
+            days.append(dt.datetime.strptime(name, "date=%Y-%m-%d").date())  # noqa: DTZ007
+    return days
 
 
 def to_parquet(rows: pa.Table, format: bytes) -> bytes:
@@ -86,26 +92,31 @@ def to_parquet(rows: pa.Table, format: bytes) -> bytes:
         compression="zstd",
         use_dictionary=["exchange"],
         write_statistics=False,
+        write_page_checksum=True,
     )
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
 
-def from_parquet(data: bytes, format: bytes, uri: str) -> Iterator[pa.Table]:
-    """The rows of a file, a thousand at a time.
+def from_parquet(
+    data: bytes, format: bytes, uri: str, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of a file, at most a thousand at a time, and fewer where they are large.
 
     Raises ArchiveError where the file is damaged or of another format.
     """
     try:
         # Not pq.read_table, which takes six times as long for a file of this size.
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         found = (file.schema_arrow.metadata or {}).get(_FORMAT_KEY)
         if found != format:
             raise ArchiveError(
                 f"{uri} has the format {(found or b'none').decode()}, not {format.decode()}: "
                 "it was written by another version"
             )
-        for batch in file.iter_batches(batch_size=1_000, use_threads=False):
+        size = sum(file.metadata.row_group(n).total_byte_size for n in range(file.num_row_groups))
+        rows = max(1, min(1_000, file.metadata.num_rows * _PART_BYTES // max(1, size)))
+        for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
             yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise ArchiveError(f"{uri} cannot be read: {error}") from error

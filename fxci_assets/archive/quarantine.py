@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -23,6 +24,7 @@ _REPLAYED = "quarantine/replayed"
 _FORMAT = b"quarantine/1"
 _SCHEMA = pa.schema(
     [
+        pa.field("id", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("exchange", pa.string(), nullable=False),
         pa.field("routing_key", pa.string(), nullable=False),
@@ -82,6 +84,27 @@ class Quarantine:
             except FileExistsError:
                 continue
 
+    def add_new(self, items: Iterable[Item]) -> None:
+        """As `add`, without those that are there already: a build finds its items at each of a
+        day's rebuilds."""
+        known: dict[dt.date, set[str]] = {}
+        new: list[Item] = []
+        for item in items:
+            day = item.received_at.date()
+            if day not in known:
+                known[day] = {row["id"] for row in self._rows(day, ["id"])}
+            if item.id not in known[day]:
+                new.append(item)
+        self.add(new)
+
+    def _rows(self, day: dt.date, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+        folder = f"{_FOLDER}/date={day.isoformat()}"
+        for name in self._store.files(folder):
+            path = f"{folder}/{name}"
+            data, uri = self._store.read(path), self._store.uri(path)
+            for part in from_parquet(data, _FORMAT, uri, columns):
+                yield from part.to_pylist()
+
     def items(self, since: dt.date = dt.date.min) -> Iterator[Item]:
         """The items received on a day or later, each once, by day of receipt."""
         seen: set[str] = set()
@@ -90,15 +113,12 @@ class Quarantine:
             if day < since:
                 continue
             found: dict[str, Item] = {}
-            folder = f"{_FOLDER}/date={day.isoformat()}"
-            for name in self._store.files(folder):
-                path = f"{folder}/{name}"
-                parts = from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
-                for row in (row for part in parts for row in part.to_pylist()):
-                    item = Item(**row)
-                    known = found.get(item.id)
-                    if known is None or item.quarantined_at < known.quarantined_at:
-                        found[item.id] = item
+            for row in self._rows(day):
+                del row["id"]
+                item = Item(**row)
+                known = found.get(item.id)
+                if known is None or item.quarantined_at < known.quarantined_at:
+                    found[item.id] = item
             for item in sorted(found.values(), key=lambda item: (item.quarantined_at, item.id)):
                 if item.id not in seen:
                     seen.add(item.id)

@@ -8,13 +8,20 @@ and `fxci_assets.drain`.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import urllib.parse
 import uuid
+from typing import TypeVar
 
 import msgspec
 
+from fxci_assets.archive.events import days_of
 from fxci_assets.archive.store import Store
 from fxci_assets.freshness import Built, Mark
+
+_log = logging.getLogger(__name__)
+
+Record = TypeVar("Record")
 
 
 class _Drained(msgspec.Struct, frozen=True):
@@ -79,12 +86,17 @@ class QueueRecords:
             path = f"queues/{folder}"
             closed = set(self._store.files(f"{path}/closed"))
             for name in self._store.files(f"{path}/gaps"):
-                if name not in closed:
-                    found = msgspec.json.decode(
-                        self._store.read(f"{path}/gaps/{name}"), type=_Found
-                    )
-                    gaps.append(Gap(urllib.parse.unquote(folder), found.since, found.found_at))
+                found = self._decode(f"{path}/gaps/{name}", _Found)
+                if name in closed:
+                    # One that was found again since then is longer than what was closed.
+                    closed_at = self._decode(f"{path}/closed/{name}", _Closed).closed_at
+                    if closed_at >= found.found_at:
+                        continue
+                gaps.append(Gap(urllib.parse.unquote(folder), found.since, found.found_at))
         return sorted(gaps, key=lambda gap: (gap.since, gap.queue))
+
+    def _decode(self, path: str, type: type[Record]) -> Record:
+        return msgspec.json.decode(self._store.read(path), type=type)
 
     def close_gap(self, gap: Gap, at: dt.datetime, why: str) -> None:
         path = f"{_folder(gap.queue)}/closed/{gap.since:%Y%m%dT%H%M%S.%fZ}"
@@ -108,12 +120,16 @@ class BuildRecords:
             data = self._store.read(f"built/{self._target}/{table}/{day.isoformat()}")
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(data, type=Built)
+        try:
+            return msgspec.json.decode(data, type=Built)
+        except msgspec.MsgspecError:
+            _log.warning("the record of %s %s is damaged: it counts as never built", table, day)
+            return None
 
     def built_days(self, table: str) -> list[dt.date]:
         """The days that were built at least once, ascending."""
         names = self._store.files(f"built/{self._target}/{table}")
-        return [dt.date.fromisoformat(name) for name in names]
+        return days_of([f"date={name}" for name in names])
 
     def record(self, table: str, day: dt.date, built: Built) -> None:
         self._store.replace(

@@ -12,6 +12,7 @@ import datetime as dt
 import logging
 import socket
 import ssl
+import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -254,6 +255,13 @@ class _Connection:
             return False
         except (OSError, _amqp.AMQPError) as error:
             raise self.lost(error) from error
+        except (UnicodeDecodeError, struct.error) as error:
+            # A routing key or a header, of which the publisher is not Taskcluster. The message
+            # cannot be read, so it cannot be filed, and is not acknowledged.
+            raise PulseError(
+                f"{self.where}: py-amqp cannot decode a message's envelope ({error}): its queue "
+                "must be freed of it by hand"
+            ) from error
         return True
 
     def _wait_at_most(self, seconds: float) -> None:
@@ -503,11 +511,13 @@ class _Session:
 
     def _on_message(self, message: _amqp.Message) -> None:
         info = message.delivery_info
+        key = info["routing_key"]
+        if not key.isascii():
+            # py-amqp lets half a surrogate pair pass, which no text that is stored can hold.
+            key = key.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
         # An empty body is the str that py-amqp starts with.
         body = message.body or b""
-        self._inbox.append(
-            (info["delivery_tag"], Message(info["exchange"], info["routing_key"], body))
-        )
+        self._inbox.append((info["delivery_tag"], Message(info["exchange"], key, body)))
 
     def _on_cancel(self, tag: str) -> None:
         """The broker ended a consumer: its queue was deleted. Only noted, as we are in the middle

@@ -205,7 +205,7 @@ def _write_file(
     labels: Mapping[str, str],
 ) -> int:
     schema, written = arrow_schema(table), 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in rows:
             _check_batch(table, day, batch, schema)
             writer.write_batch(batch)

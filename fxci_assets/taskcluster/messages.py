@@ -59,6 +59,9 @@ def decode_object(body: bytes) -> dict[str, object]:
 
 def utc_day(instant: dt.datetime) -> dt.date:
     """The UTC day of an instant. Raises OverflowError at the very edges of the calendar."""
-    if instant.tzinfo is not dt.UTC:
-        instant = instant.astimezone(dt.UTC)
-    return instant.date()
+    return in_utc(instant).date()
+
+
+def in_utc(instant: dt.datetime) -> dt.datetime:
+    """The same instant. Raises OverflowError at the very edges of the calendar."""
+    return instant if instant.tzinfo is dt.UTC else instant.astimezone(dt.UTC)

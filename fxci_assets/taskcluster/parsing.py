@@ -13,13 +13,14 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from fxci_assets.tables import SLUGID_PATTERN, TAGS
+from fxci_assets.tables import SLUGID_PATTERN, TAGS, TASKS
 from fxci_assets.taskcluster.messages import (
     DECODE_ERRORS,
     RESOLVED_STATES,
     Instant,
     Unusable,
     decode_object,
+    in_utc,
     utc_day,
 )
 
@@ -28,6 +29,15 @@ TASK_INCOMPLETE = "task-incomplete"
 TASK_UNREADABLE = "task-unreadable"
 RUN_UNREADABLE = "run-unreadable"
 TAG_NOT_A_STRING = "tag-not-a-string"
+
+
+def _whole(pattern: str) -> str:
+    """A spec's pattern for Python, whose `$` also matches before a newline at the end."""
+    return pattern.removesuffix("$") + r"\Z"
+
+
+_TASK_ID = _whole(SLUGID_PATTERN)
+_QUEUE_ID = re.compile(_whole(TASKS.column("task_queue_id").pattern or ""))
 
 
 class _Run(msgspec.Struct, gc=False):
@@ -64,7 +74,7 @@ class _FiledRun(msgspec.Struct, gc=False):
 
 
 class _Status(msgspec.Struct, gc=False):
-    taskId: Annotated[str, msgspec.Meta(pattern=SLUGID_PATTERN)]  # noqa: N815
+    taskId: Annotated[str, msgspec.Meta(pattern=_TASK_ID)]  # noqa: N815
     schedulerId: str  # noqa: N815
     taskGroupId: str  # noqa: N815
     runs: list[_AnyRun]
@@ -183,8 +193,13 @@ def parse(body: bytes, day: dt.date) -> Parsed:
         if run_id is None or run.scheduled is None:
             reasons.append(RUN_UNREADABLE)
             continue
+        try:
+            row = _run_row(task_id, run_id, run, run.scheduled, resolved)
+        except OverflowError:
+            reasons.append(RUN_UNREADABLE)
+            continue
         first = first or run_id == 0
-        runs.append(_run_row(task_id, run_id, run, run.scheduled, resolved))
+        runs.append(row)
         times.append(resolved)
     task = None
     tags: tuple[str | None, ...] | None = None
@@ -209,14 +224,15 @@ def _day(instant: dt.datetime) -> dt.date | None:
 def _run_row(
     task_id: str, run_id: int, run: _Run | _AnyRun, scheduled: dt.datetime, resolved: dt.datetime
 ) -> tuple[object, ...]:
+    """Raises OverflowError for a time that the calendar of UTC does not have."""
     return (
         task_id,
         run_id,
         run.reasonCreated,
         run.reasonResolved,
-        resolved,
-        scheduled,
-        run.started,
+        in_utc(resolved),
+        in_utc(scheduled),
+        None if run.started is None else in_utc(run.started),
         run.state,
         run.workerGroup,
         run.workerId,
@@ -225,11 +241,9 @@ def _run_row(
 
 def _queue_id(queue_id: object, provisioner: object, worker_type: object) -> str | None:
     """Messages of before 2021 have no taskQueueId, but its two halves."""
-    if queue_id is not None:
-        return queue_id if isinstance(queue_id, str) else None
-    if isinstance(provisioner, str) and isinstance(worker_type, str):
-        return f"{provisioner}/{worker_type}"
-    return None
+    if queue_id is None and isinstance(provisioner, str) and isinstance(worker_type, str):
+        queue_id = f"{provisioner}/{worker_type}"
+    return queue_id if isinstance(queue_id, str) and _QUEUE_ID.match(queue_id) else None
 
 
 def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
@@ -240,7 +254,7 @@ def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
     if not isinstance(status, dict):  # filing would not have filed it
         raise Unusable(TASK_INCOMPLETE)
     task_id = status.get("taskId")
-    if not isinstance(task_id, str) or not re.search(SLUGID_PATTERN, task_id):
+    if not isinstance(task_id, str) or not re.search(_TASK_ID, task_id):
         raise Unusable(TASK_ID_INVALID)
     listed = status.get("runs")
     listed = listed if isinstance(listed, list) else []
@@ -259,11 +273,12 @@ def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
             continue
         try:
             run = msgspec.convert(entry, _Run)
-        except msgspec.ValidationError:
+            row = _run_row(task_id, run.runId, run, run.scheduled, run.resolved)
+        except (msgspec.ValidationError, OverflowError):
             reasons.append(RUN_UNREADABLE)
             continue
         first = first or run.runId == 0
-        runs.append(_run_row(task_id, run.runId, run, run.scheduled, run.resolved))
+        runs.append(row)
         times.append(run.resolved)
     task = None
     tags: tuple[str | None, ...] | None = None
@@ -285,3 +300,11 @@ def _parse_leniently(body: bytes, day: dt.date) -> Parsed:
             if not_a_string:
                 reasons.append(TAG_NOT_A_STRING)
     return Parsed(task_id, len(listed), runs, times, task, tags, tuple(dict.fromkeys(reasons)))
+
+
+def faults(body: bytes, day: dt.date) -> tuple[str, ...]:
+    """The reasons for which a build of the day would set the message aside; none if it is good."""
+    try:
+        return parse(body, day).reasons
+    except Unusable as unusable:
+        return (str(unusable),)

@@ -35,6 +35,9 @@ Events = Callable[[], Iterable[pa.Table]]
 
 _EXAMPLES = 10
 
+Rank = tuple[int, bool, bytes]
+"""Runs that a message has seen, whether it is without a flaw, and its body."""
+
 
 class UnusableEvent(NamedTuple):
     """A message that is filed and of which a part cannot be used."""
@@ -183,7 +186,8 @@ class TaskTables:
     def _settle_by_message(self, run_keys: set[Row], task_keys: set[Row]) -> None:
         """Where messages differ, the one that has seen the most runs is right, and of several
         such the one whose body is greatest in byte order: never the time of receipt, which a
-        repeat would change."""
+        repeat would change. But one with nothing to set aside is preferred to one that is flawed,
+        or a message that was mended and replayed could lose to what it replaces."""
         runs = _Best()
         tasks = _Best()
         tags = _Best()
@@ -199,7 +203,7 @@ class TaskTables:
         for key in task_keys:
             self._settled_tasks[key] = _task_row(tasks.rows[key], tags.rows.get(key))
 
-    def _about(self, task_ids: set[object]) -> Iterator[tuple[tuple[int, bytes], Parsed]]:
+    def _about(self, task_ids: set[object]) -> Iterator[tuple[Rank, Parsed]]:
         """The day's messages about some tasks, with their rank among those that differ."""
         # Looking for the ids in the bytes spares decoding nearly all of them. An id could be
         # spelt with escapes, hence the backslash; and many ids make no good expression.
@@ -217,17 +221,17 @@ class TaskTables:
                 except Unusable:
                     continue
                 if parsed.task_id in task_ids:
-                    yield (parsed.seen, body), parsed
+                    yield (parsed.seen, not parsed.reasons, body), parsed
 
 
 class _Best:
     """The best-ranked row of each key."""
 
     def __init__(self) -> None:
-        self._ranks: dict[Row, tuple[int, bytes]] = {}
+        self._ranks: dict[Row, Rank] = {}
         self.rows: dict[Row, Row] = {}
 
-    def offer(self, key: Row, rank: tuple[int, bytes], row: Row) -> None:
+    def offer(self, key: Row, rank: Rank, row: Row) -> None:
         if key not in self._ranks or self._ranks[key] <= rank:
             self._ranks[key] = rank
             self.rows[key] = row

@@ -33,8 +33,28 @@ def test_a_gap_is_open_until_it_is_closed(archive: Archive) -> None:
     archive.queues.record_gap(gap)
     archive.queues.record_gap(gap)
     assert archive.queues.open_gaps() == [gap]
-    archive.queues.close_gap(gap, RECEIVED, "repaired by hand")
+    archive.queues.close_gap(gap, gap.found_at, "repaired by hand")
     assert archive.queues.open_gaps() == []
+
+
+def test_a_gap_that_is_found_again_after_it_was_closed_is_open_again(archive: Archive) -> None:
+    gap = Gap(QUEUE, RECEIVED, RECEIVED + dt.timedelta(hours=2))
+    archive.queues.record_gap(gap)
+    archive.queues.close_gap(gap, gap.found_at, "repaired by hand")
+    longer = Gap(QUEUE, RECEIVED, RECEIVED + dt.timedelta(hours=5))
+    archive.queues.record_gap(longer)
+    assert archive.queues.open_gaps() == [longer]
+
+
+def test_what_is_not_ours_in_the_folders_is_passed_over(archive: Archive, tmp_path: Path) -> None:
+    archive.builds.record("tasks_v2", DAY, Built("v", "d", 7, RECEIVED))
+    folder = tmp_path / "built/project.dataset/tasks_v2"
+    (folder / ".DS_Store").touch()
+    (folder / "2026-04-14").touch()  # a record that was cut off
+    (tmp_path / "pulse_events/.ipynb_checkpoints").mkdir(parents=True)
+    assert archive.builds.built_days("tasks_v2") == [DAY, NEXT_DAY]
+    assert archive.builds.built("tasks_v2", NEXT_DAY) is None
+    assert archive.events.days() == []
 
 
 def test_builds_are_recorded_by_table_and_day(archive: Archive) -> None:

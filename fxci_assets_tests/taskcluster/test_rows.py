@@ -239,6 +239,8 @@ def test_an_unknown_tag_that_is_no_string_is_nobodys_business() -> None:
         (run(1) | {"runId": -1}, "run-unreadable"),
         (run(1) | {"runId": 2**63}, "run-unreadable"),
         (run(1, workerId=["a"]), "run-unreadable"),
+        (run(1, scheduled="0001-01-01T00:00:00+14:00"), "run-unreadable"),
+        (run(1, started="9999-12-31T23:59:59-14:00"), "run-unreadable"),
     ],
 )
 def test_a_run_that_cannot_be_used_sets_the_message_aside_and_its_others_are_used(
@@ -252,11 +254,22 @@ def test_a_run_that_cannot_be_used_sets_the_message_aside_and_its_others_are_use
 
 @pytest.mark.parametrize(
     "status",
-    [{"schedulerId": None}, {"taskGroupId": 7}, {"taskQueueId": None, "workerType": None}],
+    [
+        {"schedulerId": None},
+        {"taskGroupId": 7},
+        {"taskQueueId": None, "workerType": None},
+        {"taskQueueId": 7},
+        {"taskQueueId": "noslash"},
+    ],
 )
 def test_a_task_that_lacks_a_required_column_keeps_its_runs(status: Row) -> None:
     built = build(body(TASK, [run()], {"kind": "a"}, status))
     assert (len(built.runs), built.tasks, built.reasons) == (1, [], ["task-incomplete"])
+
+
+def test_a_task_part_that_is_null_is_none_at_all() -> None:
+    built = build(body(TASK, [run(), run(1, None, started=3)], task=None))
+    assert (len(built.tasks), built.reasons) == (1, [])
 
 
 @pytest.mark.parametrize("task", [[], "x", {"tags": "x"}, {"tags": ["x"]}])
@@ -266,8 +279,9 @@ def test_a_task_part_that_is_unreadable_keeps_the_rows(task: object) -> None:
     assert built.reasons == ["task-unreadable"]
 
 
-def test_a_task_id_that_is_none_sets_the_message_aside() -> None:
-    built = build(body("../etc", [run()]))
+@pytest.mark.parametrize("id", ["../etc", f"{TASK}\n", "", TASK[:-1]])
+def test_a_task_id_that_is_none_sets_the_message_aside(id: str) -> None:
+    built = build(body(id, [run()]))
     assert (built.runs, built.reasons) == ([], ["task-id-invalid"])
 
 
@@ -327,17 +341,38 @@ _bodies = st.lists(
 )
 
 
+def normalised(given_tags: Row) -> Row:
+    """The known tags of those used here; a name in snake case wins, else the smaller one."""
+    known: Row = {}
+    for name in sorted(given_tags, key=lambda n: (n != normalise_tag_name(n), n)):
+        if normalise_tag_name(name) in ("kind", "os", "test_suite"):
+            known.setdefault(normalise_tag_name(name), given_tags[name])
+    return known
+
+
+def resolved_on(entry: Row, day: dt.date) -> bool:
+    if entry["state"] not in ("completed", "failed", "exception"):
+        return False
+    try:
+        return dt.datetime.fromisoformat(str(entry["resolved"])).date() == day
+    except (KeyError, ValueError):
+        return False
+
+
 def expected(bodies: Iterable[bytes], day: dt.date) -> tuple[list[Row], list[Row]]:
     """The rows as tables.md words it, slowly."""
-    runs: dict[tuple[str, int], tuple[tuple[int, bytes], Row]] = {}
-    tasks: dict[str, tuple[tuple[int, bytes], Row]] = {}
-    task_tags: dict[str, tuple[tuple[int, bytes], Row]] = {}
+    runs: dict[tuple[str, int], tuple[tuple[int, bool, bytes], Row]] = {}
+    tasks: dict[str, tuple[tuple[int, bool, bytes], Row]] = {}
+    task_tags: dict[str, tuple[tuple[int, bool, bytes], Row]] = {}
     for content in bodies:
         if day not in file_event(content, RECEIVED, FIRST_DAY).days:
             continue
         event = json.loads(content)
         status = event["status"]
-        rank = (len(status["runs"]), content)
+        own = normalised((event.get("task") or {}).get("tags") or {})
+        flawless = all(isinstance(value, str) for value in own.values())
+        zero = any(r["runId"] == 0 and resolved_on(r, day) for r in status["runs"])
+        rank = (len(status["runs"]), flawless or not zero, content)
         for entry in status["runs"]:
             if entry["state"] not in ("completed", "failed", "exception"):
                 continue
@@ -354,10 +389,7 @@ def expected(bodies: Iterable[bytes], day: dt.date) -> tuple[list[Row], list[Row
                 if status["taskId"] not in tasks or tasks[status["taskId"]][0] <= rank:
                     tasks[status["taskId"]] = (rank, {"task_group_id": status["taskGroupId"]})
                 given_tags = (event.get("task") or {}).get("tags") or {}
-                known: dict[str, object] = {}
-                for name in sorted(given_tags, key=lambda n: (n != normalise_tag_name(n), n)):
-                    if normalise_tag_name(name) in ("kind", "os", "test_suite"):
-                        known.setdefault(normalise_tag_name(name), given_tags[name])
+                known = normalised(given_tags)
                 if given_tags and (
                     status["taskId"] not in task_tags or task_tags[status["taskId"]][0] <= rank
                 ):
