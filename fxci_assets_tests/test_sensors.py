@@ -160,6 +160,36 @@ def test_a_day_that_fails_is_tried_three_times_and_then_given_up(
     assert tick(project, daemon) == ["2026-04-13"]
 
 
+def test_a_day_that_was_built_after_all_is_not_given_up_when_the_marks_of_failures_expire(
+    project: Project, daemon: Daemon
+) -> None:
+    project.drain(completed(1))
+    [file] = (project.root / "sandbox/archive/pulse_events/date=2026-04-13").iterdir()
+    whole = file.read_bytes()
+    project.damage(DAY)
+    assert [tick(project, daemon) for _ in range(2)] == [["2026-04-13"], ["2026-04-13"]]
+    file.write_bytes(whole)
+    assert tick(project, daemon) == ["2026-04-13"]
+    assert project.pipeline.stale() == []
+
+    project.now += project.settings.run_limit
+    assert {stale.reason for stale in project.pipeline.stale()} == {"a rebuild died"}
+    assert tick(project, daemon) == ["2026-04-13"]
+    assert project.pipeline.stale() == []
+
+
+def test_a_run_that_somebody_deleted_does_not_stall_its_day(
+    project: Project, daemon: Daemon
+) -> None:
+    project.drain(completed(1))
+    project.damage(DAY)
+    assert [tick(project, daemon) for _ in range(2)] == [["2026-04-13"], ["2026-04-13"]]
+    first, _ = daemon.runs("rebuild")
+    daemon.instance.delete_run(first.run_id)
+    assert tick(project, daemon) == ["2026-04-13"]
+    assert len(daemon.runs("rebuild")) == 2
+
+
 def test_a_day_is_not_asked_for_while_its_run_is_under_way(
     project: Project, daemon: Daemon
 ) -> None:
