@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FXCI_SANDBOX_DIR ?= .sandbox
-HOME_OF_DAGSTER := $(abspath $(FXCI_SANDBOX_DIR))/dagster
 
 export FXCI_SANDBOX_DIR
 export DAGSTER_DISABLE_TELEMETRY := 1
@@ -22,16 +21,17 @@ $(VENV)/installed: requirements-dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Dagster ignores the dagster.yaml of the checkout when its home is elsewhere.
-$(HOME_OF_DAGSTER)/dagster.yaml: dagster.yaml
-	mkdir -p $(HOME_OF_DAGSTER)
-	ln -sf $(abspath dagster.yaml) $@
+# Dagster ignores the dagster.yaml of the checkout when its home is elsewhere. No file here is a
+# target, because make cannot have one with a space in its path.
+WITH_DAGSTER = mkdir -p "$(FXCI_SANDBOX_DIR)/dagster" && \
+	ln -sf "$(CURDIR)/dagster.yaml" "$(FXCI_SANDBOX_DIR)/dagster/dagster.yaml" && \
+	DAGSTER_HOME="$$(cd "$(FXCI_SANDBOX_DIR)/dagster" && pwd)"
 
-demo: install $(HOME_OF_DAGSTER)/dagster.yaml
-	DAGSTER_HOME=$(HOME_OF_DAGSTER) $(BIN)/fxci-etl sandbox demo
+demo: install
+	@$(WITH_DAGSTER) $(BIN)/fxci-etl sandbox demo
 
-dev: install $(HOME_OF_DAGSTER)/dagster.yaml
-	DAGSTER_HOME=$(HOME_OF_DAGSTER) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
+dev: install
+	@$(WITH_DAGSTER) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
 test: install
 	$(BIN)/python -m pytest
@@ -70,4 +70,4 @@ lock:
 
 # All state of the sandbox and of local runs.
 clean:
-	rm -rf $(FXCI_SANDBOX_DIR)
+	rm -rf "$(FXCI_SANDBOX_DIR)"
