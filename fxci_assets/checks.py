@@ -18,7 +18,7 @@ from fxci_assets.pipeline import Pipeline
 from fxci_assets.quality import Finding
 from fxci_assets.sensors import given_up
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TABLES, TASK_RUNS, TASKS
+from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Counted, Table
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -44,55 +44,60 @@ class Check:
     find: Callable[[Asked], Finding]
 
 
+def _checks_of(table: Table, settings: Settings) -> list[Check]:
+    """What the table's spec asks for."""
+
+    def key_is_unique(asked: Asked) -> Finding:
+        return quality.key_is_unique(asked.pipeline, table, asked.first, asked.last)
+
+    def values_are_in_their_domain(asked: Asked) -> Finding:
+        return quality.values_are_in_their_domain(asked.pipeline, table, asked.first, asked.last)
+
+    def no_day_was_given_up(asked: Asked) -> Finding:
+        stale = given_up(asked.pipeline, asked.instance, settings)
+        return quality.no_day_was_given_up(table, stale)
+
+    def nothing_was(counted: Counted) -> Callable[[Asked], Finding]:
+        return lambda asked: quality.nothing_was_counted(
+            asked.pipeline, table, counted, asked.first, asked.last
+        )
+
+    key, conditions = ", ".join(table.key), quality.conditions(table).values()
+    domain = "; ".join(f"`{condition}`" for condition in conditions)
+    return [
+        Check(
+            table.name,
+            "key_is_unique",
+            f"No two rows have the same {key}, also across days.",
+            ERROR,
+            key_is_unique,
+        ),
+        Check(
+            table.name,
+            "values_are_in_their_domain",
+            f"Each row is as the table's spec says: {domain}",
+            ERROR,
+            values_are_in_their_domain,
+        ),
+        Check(
+            table.name,
+            "no_day_was_given_up",
+            "No stale day has used up its attempts to be rebuilt.",
+            ERROR,
+            no_day_was_given_up,
+        ),
+        *(
+            Check(table.name, counted.name, counted.description, WARN, nothing_was(counted))
+            for counted in table.counted
+        ),
+    ]
+
+
 def all_checks(settings: Settings) -> list[Check]:
     """Every check: of each table by its spec, and those between tables and of the archive."""
     bounds = settings.checks
-    found: list[Check] = []
-    for table in TABLES:
-        found += [
-            Check(
-                table.name,
-                "key_is_unique",
-                f"No two rows have the same {', '.join(table.key)}, also across days.",
-                ERROR,
-                lambda asked, table=table: quality.key_is_unique(  # type: ignore[misc]
-                    asked.pipeline, table, asked.first, asked.last
-                ),
-            ),
-            Check(
-                table.name,
-                "values_are_in_their_domain",
-                "Each row is as the table's spec says: "
-                + "; ".join(f"`{condition}`" for condition in quality.conditions(table).values()),
-                ERROR,
-                lambda asked, table=table: quality.values_are_in_their_domain(  # type: ignore[misc]
-                    asked.pipeline, table, asked.first, asked.last
-                ),
-            ),
-            Check(
-                table.name,
-                "no_day_was_given_up",
-                "No stale day has used up its attempts to be rebuilt.",
-                ERROR,
-                lambda asked, table=table: quality.no_day_was_given_up(  # type: ignore[misc]
-                    table, given_up(asked.pipeline, asked.instance, settings)
-                ),
-            ),
-        ]
-        found += [
-            Check(
-                table.name,
-                counted.name,
-                counted.description,
-                WARN,
-                lambda asked, table=table, counted=counted: quality.nothing_was_counted(  # type: ignore[misc]
-                    asked.pipeline, table, counted, asked.first, asked.last
-                ),
-            )
-            for counted in table.counted
-        ]
     return [
-        *found,
+        *(check for table in TABLES for check in _checks_of(table, settings)),
         Check(
             TASKS.name,
             "tasks_match_runs",

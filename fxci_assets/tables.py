@@ -79,20 +79,6 @@ class Table:
         return next(column for column in self.columns if column.name == name)
 
 
-def _column(
-    mode: Mode,
-    name: str,
-    type: ColumnType,
-    description: str,
-    *,
-    fields: tuple[Column, ...] = (),
-    allowed: tuple[str, ...] = (),
-    pattern: str | None = None,
-    minimum: int | None = None,
-) -> Column:
-    return Column(name, type, mode, description, fields, allowed, pattern, minimum)
-
-
 def _required(
     name: str,
     type: ColumnType,
@@ -103,20 +89,11 @@ def _required(
     pattern: str | None = None,
     minimum: int | None = None,
 ) -> Column:
-    return _column(
-        Mode.REQUIRED,
-        name,
-        type,
-        description,
-        fields=fields,
-        allowed=allowed,
-        pattern=pattern,
-        minimum=minimum,
-    )
+    return Column(name, type, Mode.REQUIRED, description, fields, allowed, pattern, minimum)
 
 
 def _nullable(name: str, type: ColumnType, description: str) -> Column:
-    return _column(Mode.NULLABLE, name, type, description)
+    return Column(name, type, Mode.NULLABLE, description)
 
 
 TASK_RUNS = Table(
