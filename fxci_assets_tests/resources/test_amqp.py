@@ -137,6 +137,17 @@ class TestBatches:
         assert batch.messages == [(FAILED, "primary.abc.0", b"1")]
         assert began <= batch.received_at <= dt.datetime.now(dt.UTC)
 
+    def test_a_routing_key_that_no_text_can_hold_is_received_all_the_same(
+        self, broker: Broker, pulse: AmqpPulse
+    ) -> None:
+        broker.publish(FAILED, [b"1"], routing_key="primary.\ud800.é")
+        with pulse.open(ignore) as session:
+            batch = session.receive(MANY)
+        assert batch is not None
+        [message] = batch.messages
+        assert message.routing_key == r"primary.\xed\xa0\x80.é"
+        assert message.routing_key.encode()
+
     @pytest.mark.parametrize("encoding", [None, "utf-8", "gzip", "no-such-codec"])
     def test_bodies_are_never_altered(
         self, broker: Broker, pulse: AmqpPulse, encoding: str | None
