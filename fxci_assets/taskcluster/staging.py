@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 Row = tuple[object, ...]
 
-_BOUNDS = tuple(sorted("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"))
-"""First characters of task ids, at each of which a range begins. Ids are random, so that the
-ranges are of about the same size."""
+_FIRST = tuple(sorted("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"))
+"""First characters of task ids; each is a range. Ids are random, so that the ranges are of about
+the same size."""
 
 _RUN_ROWS = 40_000
 """Rows that are kept as they came before they become a run."""
@@ -60,9 +60,9 @@ class Stage:
         rows = pa.concat_tables(self._pending).combine_chunks().sort_by("task_id")
         self._pending.clear()
         self._pending_rows = 0
-        ids = rows["task_id"]
-        below = (pc.sum(pc.less(ids, bound)).as_py() for bound in _BOUNDS)
-        cuts = [0, *below, len(rows)]
+        counted = pc.value_counts(pc.utf8_slice_codeunits(rows["task_id"], 0, 1)).to_pylist()
+        sizes = {count["values"]: count["counts"] for count in counted}
+        cuts = list(itertools.accumulate((sizes.get(first, 0) for first in _FIRST), initial=0))
         parts = [rows.slice(start, end - start) for start, end in itertools.pairwise(cuts)]
         self._runs.append(self._written(parts))
 
@@ -93,7 +93,7 @@ class Stage:
     def _merge(self) -> list[pa.ipc.RecordBatchFileReader]:
         self._end_run()
         merged: list[pa.ipc.RecordBatchFileReader] = []
-        for index in range(len(_BOUNDS) + 1):
+        for index in range(len(_FIRST)):
             batches = [run.get_batch(index) for run in self._runs]
             rows = pa.Table.from_batches(batches, self._schema)
             if len(rows):
