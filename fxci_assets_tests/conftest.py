@@ -1,16 +1,24 @@
-"""Fixtures that more than one test module shares: outside systems that cost seconds to start.
+"""Fixtures that more than one test module shares.
 
-What only one module uses belongs in that module.
+What only one module uses belongs in that module. Dagster is imported by the fixtures that need it,
+because that alone takes longer than most tests.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fxci_assets_tests import rabbitmq
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from fxci_assets_tests.dagster_instance import Project
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +34,20 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbitmq.Broker
         yield broker
     finally:
         broker.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """The definitions over test objects, with nothing archived or built yet."""
+    from fxci_assets_tests.dagster_instance import Project
+
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster that remembers until the end of the test."""
+    import dagster as dg
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance

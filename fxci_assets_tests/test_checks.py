@@ -1,10 +1,6 @@
 """The job of all checks over the last days, run for real."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import dagster as dg
-import pytest
 
 from fxci_assets import deployments
 from fxci_assets_tests.dagster_instance import Project, checked, completed
@@ -26,17 +22,6 @@ ALL = {
     "tasks_v2:tasks_without_tags": "WARN",
     "tasks_v2:values_are_in_their_domain": "ERROR",
 }
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def check(project: Project, instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:

@@ -1,7 +1,6 @@
 """Each check passes on good data, and on bad data fails and names the bad days."""
 
 import datetime as dt
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +13,6 @@ from fxci_assets_tests.dagster_instance import Project, completed
 from fxci_assets_tests.events import DAY, FIRST_DAY, NEXT_DAY, RECEIVED, body, message, run, task_id
 
 DAY_BEFORE = dt.date(2026, 4, 12)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
 
 
 def task_row(number: int, day: dt.date = DAY, **fields: object) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,11 +9,6 @@ import pytest
 from fxci_assets.tables import TASKS
 from fxci_assets_tests.dagster_instance import Daemon, Project, checked, completed, running
 from fxci_assets_tests.events import task_id
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ LONG_AGO = dt.date(2026, 2, 13)
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-@pytest.fixture
 def daemon(project: Project) -> Iterator[Daemon]:
     with running(project) as daemon:
         yield daemon

@@ -1,11 +1,8 @@
 """Materialising `pulse_events` drains the queues, and says so of each day that it touched."""
 
 import datetime as dt
-from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from fxci_assets.tables import TASKS
 from fxci_assets_tests.dagster_instance import (
@@ -18,17 +15,6 @@ from fxci_assets_tests.dagster_instance import (
 from fxci_assets_tests.events import DAY, NEXT_DAY, message
 
 DAY_BEFORE = dt.date(2026, 4, 12)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def drain(

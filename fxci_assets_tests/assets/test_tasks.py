@@ -2,8 +2,6 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -18,17 +16,6 @@ from fxci_assets_tests.dagster_instance import (
 from fxci_assets_tests.events import DAY, NEXT_DAY, body, message, run, task_id
 
 DAY_BEFORE = dt.date(2026, 4, 12)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def row_counts(instance: dg.DagsterInstance, asset: str) -> list[tuple[str | None, object]]:
