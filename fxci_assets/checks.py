@@ -6,6 +6,7 @@ it is asked of comes from the specs.
 """
 
 import datetime as dt
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,23 +15,33 @@ import dagster as dg
 from fxci_assets import quality
 from fxci_assets.assets import pulse
 from fxci_assets.assets.specs import check_result
-from fxci_assets.pipeline import Pipeline
+from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.quality import Finding
 from fxci_assets.sensors import given_up
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Counted, Table
+from fxci_assets.tables import (
+    TABLES,
+    TASK_RUN_COSTS,
+    TASK_RUNS,
+    TASKS,
+    WORKER_COSTS,
+    WORKER_UTILIZATION,
+    Counted,
+    Table,
+)
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a check is given: the pipeline, Dagster's instance, and the days it looks at."""
+    """What a check is given: the pipeline, the days it looks at, and the stale days that were given
+    up, which are found out for the first check that asks."""
 
     pipeline: Pipeline
-    instance: dg.DagsterInstance
     first: dt.date
     last: dt.date
+    given_up: Callable[[], list[StaleDay]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ class Check:
     find: Callable[[Asked], Finding]
 
 
-def _checks_of(table: Table, settings: Settings) -> list[Check]:
+def _checks_of(table: Table) -> list[Check]:
     """What the table's spec asks for."""
 
     def key_is_unique(asked: Asked) -> Finding:
@@ -54,8 +65,7 @@ def _checks_of(table: Table, settings: Settings) -> list[Check]:
         return quality.values_are_in_their_domain(asked.pipeline, table, asked.first, asked.last)
 
     def no_day_was_given_up(asked: Asked) -> Finding:
-        stale = given_up(asked.pipeline, asked.instance, settings)
-        return quality.no_day_was_given_up(table, stale)
+        return quality.no_day_was_given_up(table, asked.given_up())
 
     def nothing_was(counted: Counted) -> Callable[[Asked], Finding]:
         return lambda asked: quality.nothing_was_counted(
@@ -87,7 +97,13 @@ def _checks_of(table: Table, settings: Settings) -> list[Check]:
             no_day_was_given_up,
         ),
         *(
-            Check(table.name, counted.name, counted.description, WARN, nothing_was(counted))
+            Check(
+                table.name,
+                counted.name,
+                counted.description,
+                ERROR if counted.severe else WARN,
+                nothing_was(counted),
+            )
             for counted in table.counted
         ),
     ]
@@ -97,7 +113,7 @@ def all_checks(settings: Settings) -> list[Check]:
     """Every check: of each table by its spec, and those between tables and of the archive."""
     bounds = settings.checks
     return [
-        *(check for table in TABLES for check in _checks_of(table, settings)),
+        *(check for table in TABLES for check in _checks_of(table)),
         Check(
             TASKS.name,
             "tasks_match_runs",
@@ -121,6 +137,31 @@ def all_checks(settings: Settings) -> list[Check]:
             ERROR,
             lambda asked: quality.data_is_recent(
                 asked.pipeline, dt.timedelta(seconds=bounds.data_age_seconds)
+            ),
+        ),
+        Check(
+            WORKER_COSTS.name,
+            "bill_is_complete",
+            "GCP has billed each hour of the day, and the hours in which workers were up.",
+            WARN,
+            lambda asked: quality.bill_is_complete(
+                asked.pipeline, asked.first, asked.last, bounds.bill_share
+            ),
+        ),
+        Check(
+            WORKER_UTILIZATION.name,
+            "costs_add_up",
+            f"Each dollar in {WORKER_COSTS.name} is in {WORKER_UTILIZATION.name}, once.",
+            ERROR,
+            lambda asked: quality.costs_add_up(asked.pipeline, asked.first, asked.last),
+        ),
+        Check(
+            TASK_RUN_COSTS.name,
+            "runs_cost_no_more_than_workers",
+            "The runs of a worker cost no more than it did, unless they overlap.",
+            WARN,
+            lambda asked: quality.runs_cost_no_more_than_workers(
+                asked.pipeline, asked.first, asked.last
             ),
         ),
         Check(
@@ -171,7 +212,8 @@ def window_checks(settings: Settings) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         last = pipeline.today()
         first = max(pipeline.floor(), settings.window(last))
-        asked = Asked(pipeline, context.instance, first, last)
+        abandoned = functools.cache(lambda: given_up(pipeline, context.instance, settings))
+        asked = Asked(pipeline, first, last, abandoned)
         for key in sorted(context.selected_asset_check_keys):
             check = checks[key]
             finding = _find(check, asked)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fxci_assets.pipeline import Pipeline, Rebuilt
     from fxci_assets.settings import Settings
 
+DAY = click.DateTime(["%Y-%m-%d"])
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -210,6 +212,7 @@ def pulse_drain(context: Context) -> None:
     shown = Shown()
     with memory.small():
         from fxci_assets import dagster_events, deployments
+        from fxci_assets.tables import TABLES
 
         source = deployments.pulse(context.settings)
         pipeline = deployments.pipeline(context.settings)
@@ -222,7 +225,8 @@ def pulse_drain(context: Context) -> None:
             logging.getLogger(__name__).info("the drain failed", exc_info=True)
             failed.append(one_line(error))
         try:
-            pipeline.rebuild_stale(shown)
+            # The others have schedules of their own, and DuckDB is not for a small container.
+            pipeline.rebuild_stale(shown, [t for t in TABLES if t.group == "pulse"])
         except Exception as error:
             failed.append(one_line(error))
     if report is not None:
@@ -273,10 +277,8 @@ class Shown:
 
     def __call__(self, made: Rebuilt) -> None:
         self.rebuilt.append(made)
-        say(
-            f"{made.table.name} {made.day}: {made.rows:,} rows, {made.repeats:,} repeats "
-            f"dropped, {made.seconds:.1f} s"
-        )
+        repeats = "" if made.repeats is None else f", {made.repeats:,} repeats dropped"
+        say(f"{made.table.name} {made.day}: {made.rows:,} rows{repeats}, {made.seconds:.1f} s")
 
 
 def notice(settings: Settings) -> None:
@@ -287,7 +289,74 @@ def notice(settings: Settings) -> None:
         say(SIMULATED_NOTICE, err=True)
 
 
-DAY = click.DateTime(["%Y-%m-%d"])
+@main.group(epilog=example_of("fxci-etl metric export --date 2026-04-13"))
+@common
+def metric() -> None:
+    """Uptime of the GCP workers, from Cloud Monitoring."""
+
+
+@command(metric, "export", example="fxci-etl metric export --date 2026-04-13 --dry-run")
+@click.option("--date", type=DAY, metavar="YYYY-MM-DD", help="The day, UTC; else yesterday.")
+@click.option("--dry-run", is_flag=True, help="Print the records, and write nothing.")
+def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> None:
+    """Fetch a day's uptime and build worker_metrics_v1 of it.
+
+    A day is complete ten minutes after it ended. One that Cloud Monitoring has begun to forget is
+    built from what was archived of it.
+    """
+    import pyarrow as pa
+
+    from fxci_assets import dagster_events, deployments, printing
+    from fxci_assets.tables import WORKER_METRICS, arrow_schema
+    from fxci_assets.uptime import UptimeOfDay
+
+    source = deployments.monitoring(context.settings)
+    pipeline = deployments.pipeline(context.settings)
+    day = date.date() if date else pipeline.today() - dt.timedelta(days=1)
+    notice(context.settings)
+    if dry_run:
+        fetch = pipeline.fetch_uptime(source, day)
+        rows = UptimeOfDay(day, fetch.fetched_at, fetch.answers).batches(WORKER_METRICS)
+        table = pa.Table.from_batches(rows, arrow_schema(WORKER_METRICS))
+        printing.show(table, "json")
+        return
+    pipeline.export_uptime(source, day)
+    shown = Shown()
+    try:
+        pipeline.rebuild_each({day: [WORKER_METRICS]}, shown)
+    finally:
+        dagster_events.report(None, shown.rebuilt)
+
+
+@main.group(epilog=example_of("fxci-etl billing load gcp export-*.parquet"))
+@common
+def billing() -> None:
+    """The clouds' billing exports, where they do not arrive on their own."""
+
+
+@command(billing, "load", example="fxci-etl billing load gcp export-*.parquet")
+@click.argument("source")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+def billing_load(context: Context, source: str, files: tuple[Path, ...]) -> None:
+    """Load Parquet files of an export, as bq extract writes them, into the local warehouse.
+
+    Their rows replace those of the same days. The deployment local needs each of the exports
+    before it can build a table of costs; in the sandbox, the simulator fills them.
+    """
+    from fxci_assets import deployments
+    from fxci_assets.resources.billing import load
+    from fxci_assets.settings import SettingsError
+    from fxci_assets.tables import BILLING
+
+    known = {one.name: one for one in BILLING}
+    if source not in known:
+        raise click.UsageError(f"no export {source}; there are {', '.join(known)}")
+    if context.settings.deployment == "sandbox":
+        raise SettingsError("the sandbox has simulated bills: set FXCI_DEPLOYMENT=local")
+    days = load(deployments.warehouse(context.settings).fill, known[source], files)
+    say(f"{source}: {len(days):,} days" if days else f"{source}: all rows")
 
 
 @command(main, "rebuild", example="fxci-etl rebuild --from 2026-04-01 --to 2026-04-07 task_runs_v1")
@@ -299,9 +368,10 @@ DAY = click.DateTime(["%Y-%m-%d"])
 )
 @click.argument("tables", nargs=-1, metavar="[TABLE]...")
 def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tuple[str]) -> None:
-    """Build days of tables anew from the archive.
+    """Build days of tables anew, from the archive and from other tables.
 
-    Of all tables if none is named. Days that cannot be built keep the rows they have.
+    Of all tables if none is named, as far as their inputs are there. Days that cannot be built keep
+    the rows they have. Nothing is read from pulse or Cloud Monitoring; bills are read again.
     """
     from fxci_assets import memory
 
@@ -324,7 +394,8 @@ def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tup
             raise Refused(f"{days[-1]} has not begun")  # nor are the days before it built
         notice(context.settings)
         try:
-            pipeline.rebuild_each(dict.fromkeys(days, wanted), shown)
+            # Unless it was asked for, what cannot be built yet is no failure.
+            pipeline.rebuild_each(dict.fromkeys(days, wanted), shown, leave_unready=not tables)
         finally:
             dagster_events.report(None, shown.rebuilt)
 
@@ -413,8 +484,11 @@ def _open_gaps(pipeline: Pipeline) -> Lines:
     "--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table",
     help="How the rows are printed.",
 )  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="ROWS", help="Print no more rows than this."
+)
 @click.argument("sql")
-def query(context: Context, sql: str, format_: str) -> None:
+def query(context: Context, sql: str, format_: str, limit: int | None) -> None:
     """Answer a question in BigQuery's SQL.
 
     Tables are fxci.tasks, fxci_derived.tasks_v2 and so on, with or without a project. Each needs
@@ -424,7 +498,10 @@ def query(context: Context, sql: str, format_: str) -> None:
 
     warehouse = deployments.warehouse(context.settings)
     notice(context.settings)
-    printing.show(warehouse.query(sql), format_)
+    rows = warehouse.query(sql)
+    printing.show(rows if limit is None else rows.slice(0, limit), format_)
+    if limit is not None and len(rows) > limit:
+        say(f"{len(rows) - limit:,} more rows are not shown", err=True)
 
 
 @main.group(epilog=example_of("fxci-etl quarantine list"))

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 import dagster as dg
 
 from fxci_assets import deployments
+from fxci_assets.assets.derived import derived_tables
 from fxci_assets.assets.pulse import pulse_events
+from fxci_assets.assets.sources import sources
 from fxci_assets.assets.tasks import task_tables
+from fxci_assets.assets.workers import worker_metrics
 from fxci_assets.checks import window_checks
 from fxci_assets.jobs import default_jobs
 from fxci_assets.partitions import daily
@@ -24,6 +27,7 @@ def default_resources(settings: Settings) -> dict[str, object]:
     return {
         "pipeline": deployments.pipeline(settings),
         "pulse": dg.ResourceDefinition(lambda _: deployments.pulse(settings)),
+        "monitoring": dg.ResourceDefinition(lambda _: deployments.monitoring(settings)),
     }
 
 
@@ -32,7 +36,13 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
     partitions = daily(settings)
     checks = window_checks(settings)
     return dg.Definitions(
-        assets=[pulse_events(settings, partitions), task_tables(settings, partitions)],
+        assets=[
+            *sources(settings),
+            pulse_events(settings, partitions),
+            task_tables(settings, partitions),
+            worker_metrics(settings, partitions),
+            *derived_tables(settings, partitions),
+        ],
         asset_checks=[checks],
         jobs=default_jobs(settings, checks),
         schedules=default_schedules(settings),

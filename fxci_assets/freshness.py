@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
 ATTEMPTS = 3
 """How often one rebuild starts again because its inputs have changed meanwhile."""
@@ -127,10 +125,13 @@ def due(
 ) -> bool:
     """Whether a stale day should be rebuilt now: today always, an older day not more often than
     is set, because late messages trickle in one by one."""
-    if day >= now.date() or built_at is None:
-        return True
+    return day >= now.date() or rested(built_at, now, older_days_every)
+
+
+def rested(built_at: dt.datetime | None, now: dt.datetime, interval: dt.timedelta) -> bool:
+    """Whether a day was built as long ago as an interval, or never."""
     # A time in the future is of before the clock was set back.
-    return built_at > now or now - built_at >= older_days_every
+    return built_at is None or built_at > now or now - built_at >= interval
 
 
 def rebuild(
@@ -202,65 +203,3 @@ def rebuild_steps(
         for mark in (own[table], *died[table]):
             ledger.remove_mark(table, day, mark)
     return result
-
-
-class RowsHash:
-    """The data_version of a partition: a hash of its sorted rows.
-
-    Independent of how the rows are cut into batches, and of how a version of Arrow lays them
-    out: what is hashed is, per column, which values are NULL, their lengths and their text.
-    """
-
-    def __init__(self) -> None:
-        self._columns: dict[str, tuple[hashlib._Hash, hashlib._Hash]] = {}
-        self.rows = 0
-
-    def update(self, rows: pa.RecordBatch) -> None:
-        self.rows += len(rows)
-        for name, column in zip(rows.schema.names, rows.columns, strict=True):
-            self._add(name, column)
-
-    def over(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The batches, hashed as they pass by."""
-        for batch in batches:
-            self.update(batch)
-            yield batch
-
-    def _add(self, name: str, column: pa.Array) -> None:
-        if pa.types.is_struct(column.type):
-            self._add_values(f"{name}?", column.is_valid())
-            for field, values in zip(column.type, column.flatten(), strict=True):
-                self._add(f"{name}.{field.name}", values)
-        elif pa.types.is_list(column.type):
-            self._add_values(f"{name}#", pc.list_value_length(column))
-            self._add(f"{name}[]", column.flatten())
-        else:
-            self._add_values(name, column)
-
-    def _add_values(self, name: str, column: pa.Array) -> None:
-        lengths, data = self._columns.setdefault(name, (hashlib.sha256(), hashlib.sha256()))
-        if pa.types.is_timestamp(column.type):
-            # The same instant, in a tenth of the time that writing out a date takes.
-            column = pc.cast(column, pa.int64())
-        # float's repr round-trips; Arrow's cast of it to text does too, so one cast serves all.
-        text = pc.cast(column, pa.large_string())
-        length = pc.fill_null(pc.cast(pc.binary_length(text), pa.int64()), -1)
-        text = pc.fill_null(text, "")
-        lengths.update(_bytes(length, length.buffers()[1], 8))
-        offsets = pa.Array.from_buffers(
-            pa.int64(), len(text) + 1, [None, text.buffers()[1]], offset=text.offset
-        )
-        start, end = offsets[0].as_py(), offsets[len(text)].as_py()
-        if end > start:
-            data.update(memoryview(text.buffers()[2])[start:end])
-
-    def hexdigest(self) -> str:
-        whole = hashlib.sha256(str(self.rows).encode())
-        for name in sorted(self._columns):
-            lengths, data = self._columns[name]
-            whole.update(name.encode() + lengths.digest() + data.digest())
-        return whole.hexdigest()[:32]
-
-
-def _bytes(array: pa.Array, buffer: pa.Buffer, width: int) -> memoryview:
-    return memoryview(buffer)[array.offset * width : (array.offset + len(array)) * width]

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from fxci_assets.assets import pulse, tasks
+from fxci_assets.assets.building import OWN_DAYS
+from fxci_assets.builders.derived import DERIVED
 from fxci_assets.settings import Settings
+from fxci_assets.tables import TABLES, WORKER_METRICS, Table
 
 if TYPE_CHECKING:
     # It has no public name.
@@ -16,13 +19,16 @@ if TYPE_CHECKING:
 
 MAX_RUNTIME_SECONDS_TAG = "dagster/max_runtime"
 
-BLOCKING_CHECKS = tuple(
-    dg.AssetCheckKey(dg.AssetKey(table.name), tasks.OWN_DAYS) for table in tasks.TABLES
-)
+BLOCKING_CHECKS = tuple(dg.AssetCheckKey(dg.AssetKey(table.name), OWN_DAYS) for table in TABLES)
 
-_TABLES = dg.AssetSelection.assets(*(table.name for table in tasks.TABLES))
-# Without the checks over the last days, which have a job and an hour of their own.
-_OWN_CHECKS = dg.AssetSelection.checks(*BLOCKING_CHECKS)
+
+def _with_own_checks(tables: Sequence[Table], *others: str) -> dg.AssetSelection:
+    """Tables and the checks of a run's own days; without the checks over the last days, which have
+    a job and an hour of their own."""
+    names = {table.name for table in tables}
+    assets = dg.AssetSelection.assets(*sorted(names), *others)
+    own = (key for key in BLOCKING_CHECKS if key.asset_key.to_user_string() in names)
+    return (assets - dg.AssetSelection.all_asset_checks()) | dg.AssetSelection.checks(*own)
 
 
 def default_jobs(
@@ -34,19 +40,27 @@ def default_jobs(
     return [
         dg.define_asset_job(
             "ingest",
-            selection=(
-                (dg.AssetSelection.assets(pulse.KEY) | _TABLES)
-                - dg.AssetSelection.all_asset_checks()
-            )
-            | _OWN_CHECKS,
+            selection=_with_own_checks(tasks.TABLES, pulse.KEY),
             tags=tags,
             description="Drain the queues, then build the day: by its schedule, today.",
         ),
         dg.define_asset_job(
-            "rebuild",
-            selection=(_TABLES - dg.AssetSelection.all_asset_checks()) | _OWN_CHECKS,
+            "uptime",
+            selection=_with_own_checks([WORKER_METRICS]),
             tags=tags,
-            description="Build days anew from the archive. Reads no queue.",
+            description="Fetch days of uptime from Cloud Monitoring, and build them.",
+        ),
+        dg.define_asset_job(
+            "costs",
+            selection=_with_own_checks([derived.table for derived in DERIVED]),
+            tags=tags,
+            description="Read the bills of days again, and build what follows from them.",
+        ),
+        dg.define_asset_job(
+            "rebuild",
+            selection=_with_own_checks(TABLES),
+            tags=tags,
+            description="Build days anew. Reads no queue.",
         ),
         dg.define_asset_job(
             "checks",

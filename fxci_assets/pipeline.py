@@ -1,6 +1,6 @@
-"""Drain and rebuild, as the command line and the assets share them.
+"""Drain, fetch and rebuild, as the command line and the assets share them.
 
-Here the parts come together: a source of messages, the archive, the builders and a warehouse.
+Here the parts come together: the sources, the archive, the builders and a warehouse.
 Each part's own subject stays in its module; Dagster and the command line are shells around this.
 """
 
@@ -9,22 +9,25 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-import pyarrow as pa
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fxci_assets import freshness
 from fxci_assets.archive import Archive
 from fxci_assets.archive.quarantine import Item, Replayed
-from fxci_assets.builders import BUILDERS, Builder, Files
+from fxci_assets.archive.uptime import Fetch
+from fxci_assets.builders import Builder, DayQuery
+from fxci_assets.day_rows import DayRows
 from fxci_assets.drain import DrainLimits, DrainReport, decide, drain, file_messages
-from fxci_assets.freshness import Inputs, InputsKeepChanging, RowsHash, Tallied, Written
+from fxci_assets.fetch import fetch_uptime, fetched_from
+from fxci_assets.freshness import Inputs, InputsKeepChanging, Tallied, Written
+from fxci_assets.resources.monitoring import Monitoring
 from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
-from fxci_assets.resources.warehouse import Warehouse
+from fxci_assets.resources.warehouse import PartitionWrite, Warehouse
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TASK_RUNS, Table
-from fxci_assets.taskcluster.messages import TASK_DEFINED
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, TASK_DEFINED
 from fxci_assets.taskcluster.parsing import faults
 
 _log = logging.getLogger(__name__)
@@ -34,6 +37,10 @@ class Refused(Exception):
     """What was asked for cannot be done, and why. One line."""
 
 
+class NotReady(Exception):
+    """A day cannot be built yet, and why: its inputs are not all there. One line."""
+
+
 class Overdue(Exception):
     """A rebuild took so long that its mark is about to expire. Its rows are not written: others
     may have built the day meanwhile, and would not learn that it was overwritten."""
@@ -41,6 +48,10 @@ class Overdue(Exception):
 
 class RebuildsFailed(Exception):
     """Some days could not be rebuilt; they stay stale, and their old rows stay as they are."""
+
+
+Clock = Callable[[], dt.datetime]
+"""What the time is, UTC."""
 
 
 def utc_now() -> dt.datetime:
@@ -56,6 +67,8 @@ class StaleDay:
     input_version: str
     reason: str
     built_at: dt.datetime | None
+    derived: bool
+    """Whether it is built from other tables, which are asked for less often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +78,8 @@ class Rebuilt:
     table: Table
     day: dt.date
     rows: int
-    repeats: int
-    """Rows that several messages told, less one each."""
+    repeats: int | None
+    """Rows that several messages told, less one each; None of what is not made of messages."""
     bytes: int
     seconds: float
     first_event: dt.datetime | None
@@ -78,23 +91,53 @@ class Rebuilt:
 
 
 @dataclass(frozen=True, slots=True)
+class _Made:
+    """What writing one table's day came to."""
+
+    write: PartitionWrite
+    counts: Mapping[str, Tallied]
+    repeats: int | None = None
+    first_event: dt.datetime | None = None
+    last_event: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Messages to the archive, and the archive to tables."""
+    """What the sources tell to the archive, the archive to tables, and tables to others."""
 
     archive: Archive
     warehouse: Warehouse
     first_day: dt.date
     limits: DrainLimits
     run_limit: dt.timedelta
-    clock: Callable[[], dt.datetime] = utc_now
-    builders: Sequence[Builder] = BUILDERS
+    builders: Sequence[Builder]
+    worker_projects: Sequence[str]
+    uptime_retention: dt.timedelta
+    clock: Clock = utc_now
 
     @classmethod
-    def of(cls, settings: Settings, archive: Archive, warehouse: Warehouse) -> Pipeline:
+    def of(
+        cls,
+        settings: Settings,
+        archive: Archive,
+        warehouse: Warehouse,
+        builders: Sequence[Builder],
+        clock: Clock = utc_now,
+    ) -> Pipeline:
         bounds = settings.drain
         batch = BatchLimits(bounds.batch_messages, bounds.batch_bytes, bounds.batch_seconds)
         limits = DrainLimits(batch, bounds.max_messages, bounds.max_seconds)
-        return cls(archive, warehouse, settings.start_date, limits, settings.run_limit)
+        return cls(
+            archive,
+            warehouse,
+            settings.start_date,
+            limits,
+            settings.run_limit,
+            builders,
+            settings.monitoring.projects,
+            dt.timedelta(days=settings.monitoring.retention_days),
+            clock,
+        )
 
     def today(self) -> dt.date:
         return self.clock().date()
@@ -111,12 +154,33 @@ class Pipeline:
         """Move what is in the queues to the archive. Days are not rebuilt by this."""
         return drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
 
+    def fetch_uptime(self, source: Monitoring, day: dt.date) -> Fetch:
+        """What Cloud Monitoring knows of a day, which is not archived by this.
+
+        Raises Refused until ten minutes after the day ended, and what the source raises.
+        """
+        if self.clock() < fetched_from(day):
+            raise Refused(
+                f"the uptime of {day} is complete from {fetched_from(day):%Y-%m-%d %H:%M} UTC on"
+            )
+        return fetch_uptime(source, self.worker_projects, day, self.clock())
+
+    def export_uptime(self, source: Monitoring, day: dt.date) -> None:
+        """Fetch a day's uptime to the archive. Of a day that Cloud Monitoring may have begun to
+        forget nothing is fetched: what was archived of it is the better answer."""
+        if self.today() - day > self.uptime_retention:
+            return
+        fetch = self.fetch_uptime(source, day)
+        self.archive.uptime.write(day, fetch)
+
     def replay(self, item: Item, body: bytes | None) -> Sequence[dt.date]:
         """File a message from quarantine like a new one, with another body if one is given, and
         mark it replayed. Returns the days it is filed under.
 
         Raises Refused where it still cannot be used.
         """
+        if not item.exchange.startswith(EXCHANGE_PREFIX):
+            raise Refused(f"{item.id} is no message of the queue, but from {item.exchange}")
         now = self.clock()
         message = Message(item.exchange, item.routing_key, item.body if body is None else body)
         filing = decide(message, now, self.first_day)
@@ -151,40 +215,50 @@ class Pipeline:
                 return newest
         return None
 
-    def stale(self, since: dt.date | None = None) -> list[StaleDay]:
-        """The days up to today that must be rebuilt, oldest first; from `since`, or from the
-        floor."""
+    def stale(
+        self, since: dt.date | None = None, tables: Collection[Table] | None = None
+    ) -> list[StaleDay]:
+        """The days up to today that must be rebuilt, and can be, oldest first; of all tables or of
+        some, from `since` or from the floor."""
         found: list[StaleDay] = []
         first = max(self.floor(), since) if since else self.floor()
         now = self.clock()
-        records = self.archive.builds
+        archive = replace(self.archive, builds=self.archive.builds.remembering())
+        records = archive.builds
         for builder in self.builders:
-            days = set(builder.days(self.archive))
-            for table in builder.tables:
+            wanted = [table for table in builder.tables if tables is None or table in tables]
+            if not wanted:
+                continue
+            days = set(builder.days(archive))
+            for table in wanted:
                 days.update(records.built_days(table.name))
             for day in sorted(days):
                 if not first <= day <= now.date():
                     continue
-                version = builder.resolve(self.archive, day).version
-                for table in builder.tables:
+                version = builder.resolve(archive, day).version
+                reasons: dict[Table, str] = {}
+                for table in wanted:
                     built = records.built(table.name, day)
                     marks = records.marks(table.name, day)
                     reason = freshness.staleness(version, built, marks, now, self.run_limit)
                     if reason is not None:
+                        reasons[table] = reason
+                if reasons and builder.refusal(archive, self.warehouse, day) is None:
+                    for table, reason in reasons.items():
+                        built = records.built(table.name, day)
                         built_at = built.built_at if built else None
-                        found.append(StaleDay(table, day, version, reason, built_at))
+                        found.append(
+                            StaleDay(table, day, version, reason, built_at, builder.derived)
+                        )
         return sorted(found, key=lambda stale: (stale.day, stale.table.name))
 
     def rebuild(self, tables: Collection[Table], day: dt.date) -> list[Rebuilt]:
         """Build a day of tables anew and replace the old rows, whether it is stale or not.
 
-        Raises Refused for a day that is never built, freshness.InputsKeepChanging, and what the
-        archive and the warehouse raise.
+        Raises Refused for a day that is never built, NotReady for one that cannot be built now,
+        freshness.InputsKeepChanging, and what the archive and the warehouse raise.
         """
-        if day < self.floor():
-            raise Refused(f"{day} is before {self.floor()}, the first day that is built")
-        if day > self.today():
-            raise Refused(f"{day} has not begun")
+        self._check_day(day)
         done: list[Rebuilt] = []
         for builder in self.builders:
             wanted = [table for table in builder.tables if table in tables]
@@ -192,48 +266,46 @@ class Pipeline:
                 done += self._rebuild(builder, wanted, day)
         return done
 
+    def _check_day(self, day: dt.date) -> None:
+        if day < self.floor():
+            raise Refused(f"{day} is before {self.floor()}, the first day that is built")
+        if day > self.today():
+            raise Refused(f"{day} has not begun")
+
     def _rebuild(self, builder: Builder, tables: Sequence[Table], day: dt.date) -> list[Rebuilt]:
+        refusal = builder.refusal(self.archive, self.warehouse, day)
+        if refusal is not None:
+            raise NotReady(f"{', '.join(table.name for table in tables)}: {refusal}")
         done: dict[str, Rebuilt] = {}
         began = self.clock()
 
-        def in_time(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            """The batches, and at their end, just before they become the partition, an error if
-            that comes too late."""
-            yield from batches
+        def in_time() -> None:
             if self.clock() - began > 0.9 * self.run_limit:
                 raise Overdue(f"{day}: the rebuild took too long, since {began:%H:%M:%S} UTC")
 
-        def build(inputs: Inputs[Files]) -> dict[str, Written]:
+        def build(inputs: Inputs[Any]) -> dict[str, Written]:
             started = time.monotonic()
-            built = builder.build(self.archive, day, inputs, tables)
-            self.archive.quarantine.add_new(
-                Item(**event._asdict(), quarantined_at=self.clock()) for event in built.unusable
-            )
+            result = builder.build(self.archive, day, inputs, tables)
             for table in tables:
-                hashed = RowsHash()
-                batches = in_time(hashed.over(built.batches(table)))
-                write = self.warehouse.write_partition(table, day, batches)
+                made = self._write(table, day, result, in_time)
                 done[table.name] = Rebuilt(
                     table,
                     day,
-                    rows=hashed.rows,
-                    repeats=built.staged(table) - hashed.rows,
-                    bytes=write.bytes,
+                    rows=made.write.rows,
+                    repeats=made.repeats,
+                    bytes=made.write.bytes,
                     seconds=time.monotonic() - started,
-                    first_event=built.first_event,
-                    last_event=built.last_event,
-                    uri=write.uri,
+                    first_event=made.first_event,
+                    last_event=made.last_event,
+                    uri=made.write.uri,
                     input_version=inputs.version,
-                    data_version=hashed.hexdigest(),
-                    counts={
-                        name: Tallied(tally.count, tuple(tally.examples))
-                        for name, tally in built.counts(table).items()
-                    },
+                    data_version=made.write.data_version,
+                    counts=made.counts,
                 )
                 started = time.monotonic()
             return {
-                name: Written(made.data_version, made.rows, made.counts)
-                for name, made in done.items()
+                name: Written(rebuilt.data_version, rebuilt.rows, rebuilt.counts)
+                for name, rebuilt in done.items()
             }
 
         freshness.rebuild(
@@ -245,18 +317,52 @@ class Pipeline:
             self.clock,
             self.run_limit,
         )
-        for made in done.values():
-            _log.info("%s %s: %d rows", made.table.name, day, made.rows)
+        for rebuilt in done.values():
+            _log.info("%s %s: %d rows", rebuilt.table.name, day, rebuilt.rows)
         return list(done.values())
 
+    def _write(
+        self, table: Table, day: dt.date, result: DayRows | DayQuery, in_time: Callable[[], None]
+    ) -> _Made:
+        if isinstance(result, DayQuery):
+            write = self.warehouse.write_query(
+                table, day, result.sql, result.parameters, before_commit=in_time
+            )
+            return _Made(write, self._counts(result))
+        self.archive.quarantine.add_new(
+            Item(**event._asdict(), quarantined_at=self.clock()) for event in result.unusable
+        )
+        write = self.warehouse.write_partition(
+            table, day, result.batches(table), before_commit=in_time
+        )
+        counts = {
+            name: Tallied(tally.count, tuple(tally.examples))
+            for name, tally in result.counts(table).items()
+        }
+        repeats = result.staged(table) - write.rows
+        return _Made(write, counts, repeats, result.first_event, result.last_event)
+
+    def _counts(self, query: DayQuery) -> dict[str, Tallied]:
+        """What the query's companion counts, now that its rows are there."""
+        if query.counts is None:
+            return {}
+        rows = self.warehouse.query(query.counts, query.parameters).to_pylist()
+        return {
+            row["name"]: Tallied(row["number"], tuple((row["examples"] or "").splitlines()))
+            for row in rows
+        }
+
     def rebuild_stale(
-        self, progress: Callable[[Rebuilt], None] = lambda rebuilt: None
+        self,
+        progress: Callable[[Rebuilt], None] = lambda rebuilt: None,
+        tables: Collection[Table] | None = None,
     ) -> list[Rebuilt]:
-        """Rebuild every stale day up to today. One that fails does not keep the others from
-        being built; at the end, RebuildsFailed names those that did. One whose inputs keep
-        changing has not failed: another drain is filing, and rebuilds the day when it is done."""
+        """Rebuild every stale day up to today, of all tables or of some. One that fails does not
+        keep the others from being built; at the end, RebuildsFailed names those that did. One
+        whose inputs keep changing has not failed: another drain is filing, and rebuilds the day
+        when it is done."""
         days: dict[dt.date, list[Table]] = {}
-        for stale in self.stale():
+        for stale in self.stale(tables=tables):
             days.setdefault(stale.day, []).append(stale.table)
         return self.rebuild_each(days, progress, leave_changing=True)
 
@@ -266,26 +372,34 @@ class Pipeline:
         progress: Callable[[Rebuilt], None] = lambda rebuilt: None,
         *,
         leave_changing: bool = False,
+        leave_unready: bool = False,
     ) -> list[Rebuilt]:
         """Rebuild some tables on some days, as `rebuild_stale` does; with a day whose inputs keep
-        changing among those that failed, unless it is to be left."""
+        changing, or are not there yet, among those that failed, unless these are to be left.
+
+        A table that others are built from comes first, on all days: they may read weeks of it.
+        """
+        for day in days:
+            self._check_day(day)
         done: list[Rebuilt] = []
         failed: list[str] = []
-        for day, tables in days.items():
-            try:
-                rebuilt = self.rebuild(tables, day)
-            except Refused:
-                raise
-            except Exception as error:
-                if leave_changing and isinstance(error, InputsKeepChanging):
-                    _log.warning("%s", error)
+        for builder in self.builders:
+            for day, tables in days.items():
+                wanted = [table for table in builder.tables if table in tables]
+                try:
+                    rebuilt = self._rebuild(builder, wanted, day) if wanted else []
+                except Exception as error:
+                    if (leave_changing and isinstance(error, InputsKeepChanging)) or (
+                        leave_unready and isinstance(error, NotReady)
+                    ):
+                        _log.warning("%s", error)
+                        continue
+                    _log.info("%s could not be rebuilt", day, exc_info=True)
+                    failed.append(f"{day} ({error})")
                     continue
-                _log.info("%s could not be rebuilt", day, exc_info=True)
-                failed.append(f"{day} ({error})")
-                continue
-            for made in rebuilt:
-                progress(made)
-            done += rebuilt
+                for made in rebuilt:
+                    progress(made)
+                done += rebuilt
         if failed:
             raise RebuildsFailed(f"not rebuilt: {'; '.join(failed)}")
         return done

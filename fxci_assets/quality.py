@@ -11,7 +11,17 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from fxci_assets.pipeline import Pipeline, StaleDay
-from fxci_assets.tables import TASK_RUNS, TASKS, Column, Counted, Mode, Table
+from fxci_assets.tables import (
+    TASK_RUN_COSTS,
+    TASK_RUNS,
+    TASKS,
+    WORKER_COSTS,
+    WORKER_UTILIZATION,
+    Column,
+    Counted,
+    Mode,
+    Table,
+)
 
 _CASES = 20
 """How many cases a finding names."""
@@ -178,6 +188,106 @@ def nothing_was_counted(
             cases += [{"day": day, "case": example} for example in tally.examples]
     summary = f"{counted.description} {total:,} on {_span(first, last)}."
     return Finding(not total, summary, cases[:_CASES], days)
+
+
+def bill_is_complete(
+    pipeline: Pipeline, first: dt.date, last: dt.date, least_share: float
+) -> Finding:
+    """The bills of the days were whole when they were last read, by what the build counted: GCP
+    had billed each hour of the day, and the hours in which the metered workers were up."""
+    bad: list[dict[str, object]] = []
+    days: list[dt.date] = []
+    for day in pipeline.archive.builds.built_days(WORKER_COSTS.name):
+        built = pipeline.archive.builds.built(WORKER_COSTS.name, day)
+        if built is None or not first <= day <= last:
+            continue
+        number = {name: tally.count for name, tally in built.counts.items()}
+        up = number["seconds_up"]
+        # Of a day that was not metered nothing can be said.
+        share = number["seconds_up_and_billed"] / up if up else 1.0
+        if number["hours_billed"] < 24 or share < least_share:
+            days.append(day)
+            bad.append(
+                {
+                    "day": day,
+                    "hours_billed": number["hours_billed"],
+                    "share_of_uptime_billed": round(share, 4),
+                    "read_at": built.built_at,
+                }
+            )
+    return Finding(
+        not bad,
+        f"the bill was not complete when it was last read for {len(bad)} of the days "
+        f"{_span(first, last)}; usually it is from 18:00 UTC of the next day on",
+        bad[:_CASES],
+        days,
+    )
+
+
+def costs_add_up(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
+    """On each day, what `worker_utilization_v1` says was billed is what `worker_costs_v1` does.
+    Days that are to be built again are not looked at: their costs may have changed."""
+    stale = {one.day for one in pipeline.stale(first, [WORKER_UTILIZATION])}
+    by_day = pipeline.warehouse.query(
+        "SELECT utilization.day AS day, utilization.dollars AS in_utilization, "
+        "IFNULL(costs.dollars, 0) AS in_costs, IFNULL(costs.size, 0) AS size "
+        "FROM (SELECT usage_date AS day, SUM(billed_cost) AS dollars "
+        f"FROM {_reference(pipeline, WORKER_UTILIZATION)} "
+        "WHERE usage_date BETWEEN @first AND @last GROUP BY day) AS utilization "
+        "LEFT JOIN (SELECT usage_start_date AS day, SUM(IFNULL(total_cost, 0)) AS dollars, "
+        f"SUM(ABS(IFNULL(total_cost, 0))) AS size FROM {_reference(pipeline, WORKER_COSTS)} "
+        "WHERE usage_start_date BETWEEN @first AND @last GROUP BY day) AS costs "
+        "ON costs.day = utilization.day",
+        {"first": first, "last": last},
+    )
+    bad = [
+        row
+        for row in by_day.sort_by("day").to_pylist()
+        if row["day"] not in stale
+        and abs(row["in_utilization"] - row["in_costs"]) > 1e-6 + 1e-9 * row["size"]
+    ]
+    return Finding(
+        not bad,
+        f"the dollars of {WORKER_UTILIZATION.name} and {WORKER_COSTS.name} differ on {len(bad)} of "
+        f"the days {_span(first, last)}",
+        bad[:_CASES],
+        [row["day"] for row in bad],
+    )
+
+
+def runs_cost_no_more_than_workers(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
+    """The runs of a worker that were resolved on a day cost no more than the worker did in the 31
+    days over which its cost is spread, unless they overlap."""
+    by_worker = pipeline.warehouse.query(
+        "WITH runs AS ("
+        "SELECT costs.submission_date AS day, costs.cloud_provider AS cloud_provider, "
+        "costs.worker_zone AS zone, costs.worker_instance_id AS instance_id, "
+        "costs.run_cost AS run_cost, costs.attribution_worker_cost AS worker_cost, "
+        "runs.started < MAX(runs.resolved) OVER (PARTITION BY costs.submission_date, "
+        "costs.cloud_provider, costs.worker_zone, costs.worker_instance_id "
+        "ORDER BY runs.started, runs.resolved "
+        "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS overlaps "
+        f"FROM {_reference(pipeline, TASK_RUN_COSTS)} AS costs "
+        f"JOIN {_reference(pipeline, TASK_RUNS)} AS runs "
+        "ON runs.task_id = costs.task_id AND runs.run_id = costs.run_id "
+        "AND runs.submission_date = costs.submission_date "
+        "WHERE costs.submission_date BETWEEN @first AND @last "
+        "AND runs.submission_date BETWEEN @first AND @last) "
+        "SELECT day, cloud_provider, zone, instance_id, SUM(run_cost) AS cost_of_runs, "
+        "MAX(worker_cost) AS cost_of_worker FROM runs "
+        "GROUP BY day, cloud_provider, zone, instance_id "
+        "HAVING SUM(run_cost) > MAX(worker_cost) * (1 + 1e-9) AND MAX(worker_cost) > 0 "
+        "AND NOT LOGICAL_OR(IFNULL(overlaps, FALSE))",
+        {"first": first, "last": last},
+    )
+    order = ("day", "cloud_provider", "zone", "instance_id")
+    rows = by_worker.sort_by([(name, "ascending") for name in order]).to_pylist()
+    return Finding(
+        not rows,
+        f"the runs of {len(rows):,} workers cost more than these did on {_span(first, last)}",
+        rows[:_CASES],
+        sorted({row["day"] for row in rows}),
+    )
 
 
 def data_is_recent(pipeline: Pipeline, most: dt.timedelta) -> Finding:

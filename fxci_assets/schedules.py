@@ -1,11 +1,41 @@
 """What happens by the clock, UTC."""
 
+import datetime as dt
 from collections.abc import Sequence
 
 import dagster as dg
 
+from fxci_assets.builders.derived import DERIVED
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.settings import Settings
+
+DAILY_BILLS = 4
+"""Days whose bills are read again each day: yesterday's is usually complete by 18:00, and the three
+before it change most."""
+
+WEEKLY_BILLS = 35
+"""Days whose bills are read again each week: a bill may change for a month."""
+
+
+def costs_of(pipeline: Pipeline, days: int) -> dg.RunRequest | dg.SkipReason:
+    """Asks for the costs of the days up to yesterday, in one run. The tables that read no bill are
+    built only where something changed for them."""
+    last = pipeline.today() - dt.timedelta(days=1)
+    first = max(last - dt.timedelta(days=days - 1), pipeline.floor())
+    if last < first:
+        return dg.SkipReason(f"the first day that is built, {pipeline.floor()}, is not over")
+    only_stale = {
+        derived.table.name: {"config": {"only_stale": True}}
+        for derived in DERIVED
+        if not derived.bills
+    }
+    return dg.RunRequest(
+        tags={
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+        },
+        run_config={"ops": only_stale},
+    )
 
 
 def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
@@ -36,4 +66,47 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     def checks_every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         return dg.RunRequest()
 
-    return [drain_every_ten_minutes, checks_every_hour]
+    @dg.schedule(
+        name="uptime_every_night",
+        cron_schedule="30 0 * * *",
+        job_name="uptime",
+        default_status=status,
+        description="Yesterday's uptime, from Cloud Monitoring.",
+    )
+    def uptime_every_night(
+        context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.RunRequest:
+        yesterday = pipeline.today() - dt.timedelta(days=1)
+        return dg.RunRequest(partition_key=yesterday.isoformat())
+
+    @dg.schedule(
+        name="costs_every_day",
+        cron_schedule="0 18 * * *",
+        job_name="costs",
+        default_status=status,
+        description=f"The bills of the last {DAILY_BILLS} days, and what follows from them.",
+    )
+    def costs_every_day(
+        context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.RunRequest | dg.SkipReason:
+        return costs_of(pipeline, DAILY_BILLS)
+
+    @dg.schedule(
+        name="costs_every_week",
+        cron_schedule="0 20 * * 0",
+        job_name="costs",
+        default_status=status,
+        description=f"The bills of the last {WEEKLY_BILLS} days, and what follows from them.",
+    )
+    def costs_every_week(
+        context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.RunRequest | dg.SkipReason:
+        return costs_of(pipeline, WEEKLY_BILLS)
+
+    return [
+        drain_every_ten_minutes,
+        checks_every_hour,
+        uptime_every_night,
+        costs_every_day,
+        costs_every_week,
+    ]

@@ -15,11 +15,15 @@ from fxci_assets.jobs import BLOCKING_CHECKS
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.resources.pulse import PulseSource
 from fxci_assets.settings import Settings
+from fxci_assets.tables import WORKER_METRICS
 
 REBUILD_TAG = "fxci/rebuild"
 """Tag of the runs that the sensor asks for; its value says which tables, day and inputs."""
 
 _RUN_KEY_TAG = "dagster/run_key"
+
+# What is stale was fetched already.
+_FROM_THE_ARCHIVE = {"ops": {WORKER_METRICS.name: {"config": {"fetch": False}}}}
 
 _UNFINISHED = [
     status
@@ -43,7 +47,13 @@ class Wanted:
     @property
     def tag(self) -> str:
         names = "+".join(stale.table.name for stale in self.stale)
-        return f"{names}/{self.day}/{self.stale[0].input_version}"
+        versions = {stale.input_version for stale in self.stale}
+        version = versions.pop() if len(versions) == 1 else freshness.version_of(versions)
+        return f"{names}/{self.day}/{version}"
+
+    @property
+    def derived(self) -> bool:
+        return self.stale[0].derived
 
     @property
     def built_at(self) -> dt.datetime | None:
@@ -52,11 +62,21 @@ class Wanted:
 
 
 def wanted_days(stale: Iterable[StaleDay]) -> list[Wanted]:
-    """The stale days, each once for tables with the same inputs."""
+    """The stale days, each once for tables with the same inputs, and once for all that are
+    derived: these are built in the order in which they read each other."""
     groups: dict[tuple[dt.date, str], list[StaleDay]] = {}
     for one in stale:
-        groups.setdefault((one.day, one.input_version), []).append(one)
+        inputs = "derived" if one.derived else one.input_version
+        groups.setdefault((one.day, inputs), []).append(one)
     return [Wanted(day, tuple(group)) for (day, _), group in groups.items()]
+
+
+def _due(wanted: Wanted, now: dt.datetime, settings: Settings) -> bool:
+    if wanted.derived:
+        interval = dt.timedelta(seconds=settings.rebuild.derived_days_seconds)
+        return freshness.rested(wanted.built_at, now, interval)
+    older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
+    return freshness.due(wanted.day, wanted.built_at, now, older)
 
 
 def _attempts(instance: dg.DagsterInstance, wanted: Wanted) -> int:
@@ -116,7 +136,6 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         # The cursor is the day on which all days were last looked at.
         everything = context.cursor != today.isoformat()
         since = None if everything else settings.window(today)
-        older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
         requests: list[dg.RunRequest] = []
         waiting = abandoned = 0
         for wanted in wanted_days(pipeline.stale(since)):
@@ -125,7 +144,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
             if attempts >= settings.rebuild.max_attempts and not under_way:
                 abandoned += 1
                 continue
-            if under_way or not freshness.due(wanted.day, wanted.built_at, now, older):
+            if under_way or not _due(wanted, now, settings):
                 waiting += 1
                 continue
             names = {stale.table.name for stale in wanted.stale}
@@ -134,6 +153,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
                     run_key=f"{wanted.tag}/{_next_number(context.instance, wanted)}",
                     partition_key=wanted.day.isoformat(),
                     tags={REBUILD_TAG: wanted.tag},
+                    run_config=_FROM_THE_ARCHIVE if WORKER_METRICS.name in names else {},
                     asset_selection=[dg.AssetKey(name) for name in sorted(names)],
                     # Without this list, all checks of the assets would run with them.
                     asset_check_keys=[

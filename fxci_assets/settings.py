@@ -24,6 +24,15 @@ Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number above 0")]
 # Bounded so that the calendar has a day so long ago.
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500, description="days, 0 to 36500")]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9, description="seconds above 0, up to 1e9")]
+TableName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9-]*\.\w+\.\w+$", description="a table, as project.dataset.table"
+    ),
+]
+Names = Annotated[
+    tuple[str, ...], msgspec.Meta(min_length=1, description="names, separated by commas")
+]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1, description="a number from 0 to 1")]
 
 Value = TypeVar("Value")
@@ -77,6 +86,32 @@ class BigQuery(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str = "fxci_derived"
 
 
+class Monitoring(msgspec.Struct, frozen=True, kw_only=True):
+    """Cloud Monitoring, which knows how long the GCP workers were up."""
+
+    # The GCP projects in which workers are: whose uptime is fetched, and whose bill is read.
+    projects: Names = ("fxci-production-level1-workers", "fxci-production-level3-workers")
+    credentials: Secret | None = None
+    # It forgets after six weeks; what is older is read from the archive only.
+    retention_days: Days = 40
+    request_seconds: Seconds = 60.0
+    retry_seconds: Seconds = 600.0
+
+
+_GCP_BILLING = "moz-fx-data-shared-prod.billing_syndicate"
+_AZURE_BILLING = "moz-fx-data-shared-prod.azure_billing_syndicate"
+
+
+class Billing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the clouds' billing exports are called; each is a source of `tables.billing`."""
+
+    gcp: TableName = f"{_GCP_BILLING}.gcp_billing_export_resource_v1_01E7D5_97288E_E2EBA0"
+    azure_fxci: TableName = f"{_AZURE_BILLING}.fxci_daily_actual_load"
+    azure_fxci_lookup: TableName = f"{_AZURE_BILLING}.fxci_daily_actual_lookup"
+    azure_taskcluster: TableName = f"{_AZURE_BILLING}.taskcluster_daily_actual_load"
+    azure_taskcluster_lookup: TableName = f"{_AZURE_BILLING}.taskcluster_daily_actual_lookup"
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """How messages are read: when a batch is filed, and when a drain ends."""
 
@@ -95,6 +130,12 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     run_limit_seconds: Seconds = 3_600.0
     window_days: Annotated[int, msgspec.Meta(ge=1, le=36_500, description="days, 1 to 36500")] = 35
     older_days_seconds: Seconds = 3_600.0
+    # Tables that are queries over others: beside their schedules.
+    derived_days_seconds: Seconds = 21_600.0
+    # The days before a run's for whose changed costs its cost is worked out again.
+    run_costs_look_back_days: Annotated[
+        int, msgspec.Meta(ge=0, le=30, description="days, 0 to 30")
+    ] = 30
     max_attempts: Count = 3
 
 
@@ -104,6 +145,7 @@ class Checks(msgspec.Struct, frozen=True, kw_only=True):
     quarantine_per_day: Annotated[int, msgspec.Meta(ge=0, description="a whole number")] = 50
     exception_share: Share = 0.10
     data_age_seconds: Seconds = 7_200.0
+    bill_share: Share = 0.98
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,9 +156,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_dir: Path = Path(".sandbox")
     sandbox_tasks_per_day: Count = 2_000
     sandbox_seed: int = 1
-    sandbox_days: Days = 3
+    sandbox_days: Days = 7
     pulse: Pulse = Pulse()
     bigquery: BigQuery = BigQuery()
+    monitoring: Monitoring = Monitoring()
+    billing: Billing = Billing()
     drain: Drain = Drain()
     rebuild: Rebuild = Rebuild()
     checks: Checks = Checks()
@@ -223,6 +267,8 @@ def _convert(value: object, type: object, name: str) -> object:
         # Blanks can be part of a secret, but not the line break of the file it was mounted as.
         secret = Secret in (type, *get_args(type))
         value = value.strip("\r\n") if secret else value.strip()
+        if type is Names:
+            value = [name.strip() for name in value.split(",") if name.strip()]
     try:
         return msgspec.convert(value, type, strict=False, dec_hook=_hook)
     except (msgspec.ValidationError, NotImplementedError):

@@ -25,13 +25,13 @@ from pathlib import Path
 
 import amqp
 
+from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.drain import DrainLimits
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.amqp import AmqpPulse
 from fxci_assets.resources.pulse import BatchLimits
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import published
-from fxci_assets.tables import TABLES
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests.rabbitmq import Broker
 from fxci_assets_tests.test_pipeline import make_pipeline
@@ -102,7 +102,7 @@ def measure(count: int, folder: Path) -> Measured:
         drain = _timed(lambda: _drain(pipeline, pulse, total))
         files = pipeline.archive.events.files(DAY)
         events = sum(map(len, pipeline.archive.events.read(DAY, files)))
-        build = _timed(lambda: pipeline.rebuild(TABLES, DAY))
+        build = _timed(lambda: pipeline.rebuild(TaskBuilder.tables, DAY))
         publish()
         seconds, megabytes = _run_command(broker, folder / "command")
         return Measured(total, total / channel, total / drain, events / build, seconds, megabytes)

@@ -19,8 +19,8 @@ from pathlib import Path
 from fxci_assets.archive import Archive
 from fxci_assets.archive.store import LocalStore
 from fxci_assets.resources.amqp import AmqpPulse
+from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import Message
-from fxci_assets.resources.warehouse import LocalWarehouse
 from fxci_assets.tables import TASK_RUNS, TASKS
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests.plain_rows import Rows

@@ -66,9 +66,7 @@ class Project:
         self.now = now
         self.settings = settings or Settings(start_date=FIRST_DAY, sandbox_dir=root)
         self.pulse = MemoryPulse()
-        self.pipeline = dataclasses.replace(
-            deployments.pipeline(self.settings), clock=lambda: self.now
-        )
+        self.pipeline = deployments.pipeline(self.settings, lambda: self.now)
         self.defs = build_defs(self.settings, {"pipeline": self.pipeline, "pulse": self.pulse})
 
     def arrive(self, *messages: Message) -> None:

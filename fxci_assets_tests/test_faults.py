@@ -17,19 +17,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.pipeline import RebuildsFailed
+from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import Message
-from fxci_assets.resources.warehouse import LocalWarehouse, PartitionWrite
+from fxci_assets.resources.warehouse import PartitionWrite
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import published
-from fxci_assets.tables import TABLES, Table
+from fxci_assets.tables import Table
 from fxci_assets_tests.command import DRAIN, Etl, User, publish
 from fxci_assets_tests.events import DAY, RECEIVED, body, message, run, task_id
 from fxci_assets_tests.plain_rows import Rows, assert_same, rows_of
@@ -155,10 +157,15 @@ def test_a_day_whose_inputs_keep_changing_is_left_to_whoever_changes_them(
         pipeline.drain(MemoryPulse([message(content)]))
 
     def busy(
-        warehouse: LocalWarehouse, table: Table, day: dt.date, rows: Iterable[pa.RecordBatch]
+        warehouse: LocalWarehouse,
+        table: Table,
+        day: dt.date,
+        rows: Iterable[pa.RecordBatch],
+        *,
+        before_commit: Callable[[], None],
     ) -> PartitionWrite:
         file_another()
-        return write(warehouse, table, day, rows)
+        return write(warehouse, table, day, rows, before_commit=before_commit)
 
     file_another()
     with monkeypatch.context() as while_another_drains:
@@ -166,7 +173,7 @@ def test_a_day_whose_inputs_keep_changing_is_left_to_whoever_changes_them(
         assert pipeline.rebuild_stale() == []
         assert "new inputs arrived" in caplog.text and "Traceback" not in caplog.text
         with pytest.raises(RebuildsFailed, match="new inputs arrived"):
-            pipeline.rebuild_each({DAY: TABLES})  # asked for by name, and not done
+            pipeline.rebuild_each({DAY: TaskBuilder.tables})  # asked for by name, and not done
     pipeline.rebuild_stale()
     assert pipeline.stale() == []
 
@@ -211,7 +218,7 @@ main(sys.argv[4:])
         pytest.param("after", "archive.records:BuildRecords.put_mark", 1, id="a rebuild begun"),
         pytest.param(
             "after",
-            "resources.warehouse:LocalWarehouse.write_partition",
+            "resources.local_warehouse:LocalWarehouse.write_partition",
             2,
             id="a day written, not recorded",
         ),

@@ -19,11 +19,12 @@ import pytest
 from fxci_assets.archive import Archive
 from fxci_assets.archive.events import ArchiveError
 from fxci_assets.archive.store import LocalStore
+from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.drain import DrainLimits
 from fxci_assets.pipeline import Overdue, Pipeline, RebuildsFailed, Refused
+from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import BatchLimits, Message
-from fxci_assets.resources.warehouse import LocalWarehouse
-from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Table
+from fxci_assets.tables import TASK_RUNS, TASKS, Table
 from fxci_assets_tests.events import (
     DAY,
     FIRST_DAY,
@@ -65,7 +66,17 @@ def make_pipeline(
     archive = Archive.over(LocalStore(root / "archive"), "project.dataset")
     warehouse = LocalWarehouse(root / "warehouse", "project", "dataset")
     limits = DrainLimits(BatchLimits(messages=100), 10_000, 60)
-    return Pipeline(archive, warehouse, FIRST_DAY, limits, run_limit, clock)
+    return Pipeline(
+        archive,
+        warehouse,
+        FIRST_DAY,
+        limits,
+        run_limit,
+        builders=[TaskBuilder()],
+        worker_projects=[],
+        uptime_retention=dt.timedelta(days=40),
+        clock=clock,
+    )
 
 
 def completed(number: int, resolved: str = "2026-04-13T10:00:00Z") -> Message:
@@ -130,9 +141,9 @@ def test_a_drain_that_died_before_the_rebuild_is_healed_without_new_messages(
 
 def test_rebuilding_a_day_twice_gives_the_same_rows(pipeline: Pipeline) -> None:
     drain(pipeline, *(completed(n) for n in range(50)))
-    first = pipeline.rebuild(TABLES, DAY)
+    first = pipeline.rebuild(TaskBuilder.tables, DAY)
     drain(pipeline, completed(7))  # a repeat: another file, the same rows
-    second = pipeline.rebuild(TABLES, DAY)
+    second = pipeline.rebuild(TaskBuilder.tables, DAY)
     assert [m.data_version for m in first] == [m.data_version for m in second]
     assert [m.input_version for m in first] != [m.input_version for m in second]
     assert [m.repeats for m in second] == [1, 1]
@@ -192,7 +203,7 @@ def test_a_rebuild_that_died_makes_its_day_stale_once_it_is_overdue(
 )
 def test_days_that_are_never_built(pipeline: Pipeline, day: dt.date, reason: str) -> None:
     with pytest.raises(Refused, match=reason):
-        pipeline.rebuild(TABLES, day)
+        pipeline.rebuild(TaskBuilder.tables, day)
 
 
 def test_a_day_ahead_of_the_clock_waits_for_its_day(pipeline: Pipeline, clock: Clock) -> None:
@@ -203,15 +214,15 @@ def test_a_day_ahead_of_the_clock_waits_for_its_day(pipeline: Pipeline, clock: C
 
 
 def test_a_day_without_messages_is_built_empty_when_it_is_asked_for(pipeline: Pipeline) -> None:
-    assert [made.rows for made in pipeline.rebuild(TABLES, DAY)] == [0, 0]
+    assert [made.rows for made in pipeline.rebuild(TaskBuilder.tables, DAY)] == [0, 0]
     assert stale(pipeline) == []
 
 
 def test_what_a_build_cannot_use_is_in_quarantine_once(pipeline: Pipeline) -> None:
     bad = message(body(task_id(1), [run(), run(1, scheduled=None)], {"kind": 5}))
     drain(pipeline, bad, bad)
-    pipeline.rebuild(TABLES, DAY)
-    pipeline.rebuild(TABLES, DAY)
+    pipeline.rebuild(TaskBuilder.tables, DAY)
+    pipeline.rebuild(TaskBuilder.tables, DAY)
     found = [(item.reason, item.body) for item in pipeline.in_quarantine()]
     assert sorted(found) == [("run-unreadable", bad.body), ("tag-not-a-string", bad.body)]
     assert ids(pipeline, TASK_RUNS) == [task_id(1)]
@@ -295,7 +306,7 @@ def test_a_rebuild_that_was_held_up_does_not_write_over_a_newer_one(
     slow = dataclasses.replace(pipeline, builders=[Slow()])
     drain(pipeline, completed(2))
     with pytest.raises(Overdue, match="2026-04-13: the rebuild took too long, since 06:00:00 UTC"):
-        slow.rebuild(TABLES, DAY)
+        slow.rebuild(TaskBuilder.tables, DAY)
     assert ids(pipeline, TASKS) == [task_id(1)]
     clock.now += dt.timedelta(minutes=1)
     pipeline.rebuild_stale()
@@ -392,7 +403,9 @@ def test_two_builders_and_a_drain_that_are_killed_leave_nothing_wrong(tmp_path: 
     assert all("new inputs arrived" in line for line in failures), failures
 
 
-def rows_of(pipeline: Pipeline, tables: Sequence[Table] = TABLES) -> dict[str, list[object]]:
+def rows_of(
+    pipeline: Pipeline, tables: Sequence[Table] = TaskBuilder.tables
+) -> dict[str, list[object]]:
     """All rows of the days there are, in order."""
     return {
         table.name: pipeline.warehouse.query(

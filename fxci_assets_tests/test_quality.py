@@ -6,7 +6,7 @@ import pytest
 
 from fxci_assets import quality
 from fxci_assets.archive.quarantine import Item, Replayed
-from fxci_assets.builders import BUILDERS, Builder
+from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.quality import Finding
 from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Column, Counted, Mode, Table
 from fxci_assets_tests.dagster_instance import Project, completed
@@ -248,11 +248,10 @@ def test_tasks_that_are_counted(project: Project, name: str, unusual: list[bytes
     assert finding.cases == [{"day": DAY, "case": task_id(2)}]
 
 
-@pytest.mark.parametrize("builder", BUILDERS, ids=lambda builder: type(builder).__name__)
-def test_a_builder_counts_what_its_tables_say_and_nothing_else(
-    project: Project, builder: Builder
+def test_the_tables_of_messages_count_what_their_specs_say_and_nothing_else(
+    project: Project,
 ) -> None:
-    archive = project.pipeline.archive
+    builder, archive = TaskBuilder(), project.pipeline.archive
     inputs = builder.resolve(archive, DAY)
     built = builder.build(archive, DAY, inputs, builder.tables)
     for table in builder.tables:

@@ -8,9 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.sensors import REBUILD_TAG, given_up
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TABLES, TASK_RUNS, TASKS
+from fxci_assets.tables import TASK_RUNS, TASKS
 from fxci_assets_tests.dagster_instance import (
     Daemon,
     Project,
@@ -63,7 +64,7 @@ def healed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, 
 def test_the_first_tick_heals_what_a_killed_drain_has_left(healed: tuple[Project, Daemon]) -> None:
     project, daemon = healed
     assert project.pipeline.stale() == []
-    for table in TABLES:
+    for table in TaskBuilder.tables:
         assert project.ids(table, DAY) == [task_id(1)]
         assert project.ids(table, TODAY) == [task_id(2)]
         events = materialisations(daemon.instance, table.name)
@@ -141,7 +142,7 @@ def test_a_day_that_fails_is_tried_three_times_and_then_given_up(
 
     run = project.execute("checks", instance=daemon.instance)
     found = checked(daemon.instance, run.run_id)
-    for table in TABLES:
+    for table in TaskBuilder.tables:
         check = found[f"{table.name}:no_day_was_given_up"]
         assert not check.passed
         assert check.metadata["bad_days"].value == "2026-04-13"

@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Column, Mode, Table, arrow_schema
+from fxci_assets.tables import (
+    TABLES,
+    TASK_RUN_COSTS,
+    TASK_RUNS,
+    TASKS,
+    WORKER_COSTS,
+    WORKER_METRICS,
+    WORKER_USAGE,
+    WORKER_UTILIZATION,
+    Column,
+    Mode,
+    Table,
+    arrow_schema,
+)
 
 R, N = "REQUIRED", "NULLABLE"
 
@@ -55,6 +68,76 @@ def test_the_columns_of_tasks() -> None:
     ]
 
 
+def test_the_columns_of_worker_metrics() -> None:
+    assert contract(WORKER_METRICS.columns) == [
+        ("project", "STRING", R),
+        ("zone", "STRING", R),
+        ("instance_id", "STRING", R),
+        ("interval_start_time", "TIMESTAMP", R),
+        ("interval_end_time", "TIMESTAMP", R),
+        ("submission_date", "DATE", R),
+        ("uptime", "FLOAT", N),
+    ]
+
+
+def test_the_columns_of_worker_usage() -> None:
+    assert contract(WORKER_USAGE.columns) == [
+        ("cloud_provider", "STRING", N),
+        ("project", "STRING", N),
+        ("zone", "STRING", N),
+        ("instance_id", "STRING", N),
+        ("usage_start_date", "DATE", N),
+        ("uptime", "FLOAT", N),
+        ("attribution_method", "STRING", N),
+    ]
+
+
+def test_the_columns_of_worker_costs() -> None:
+    assert contract(WORKER_COSTS.columns) == [
+        ("project", "STRING", N),
+        ("name", "STRING", N),
+        ("zone", "STRING", N),
+        ("instance_id", "STRING", N),
+        ("total_cost", "FLOAT", N),
+        ("usage_start_date", "DATE", N),
+        ("cloud_provider", "STRING", N),
+    ]
+
+
+def test_the_columns_of_task_run_costs() -> None:
+    assert contract(TASK_RUN_COSTS.columns) == [
+        ("task_id", "STRING", N),
+        ("run_id", "INTEGER", N),
+        ("submission_date", "DATE", N),
+        ("run_cost", "FLOAT", N),
+        ("cloud_provider", "STRING", N),
+        ("worker_project", "STRING", N),
+        ("worker_zone", "STRING", N),
+        ("worker_instance_id", "STRING", N),
+        ("attribution_worker_cost", "FLOAT", N),
+        ("attribution_worker_uptime", "FLOAT", N),
+        ("run_duration", "INTEGER", N),
+        ("attribution_method", "STRING", N),
+    ]
+
+
+def test_the_columns_of_worker_utilization() -> None:
+    assert contract(WORKER_UTILIZATION.columns) == [
+        ("usage_date", "DATE", N),
+        ("cloud_provider", "STRING", N),
+        ("project", "STRING", N),
+        ("zone", "STRING", N),
+        ("instance_id", "STRING", N),
+        ("billed_cost", "FLOAT", N),
+        ("uptime", "FLOAT", N),
+        ("busy_seconds", "FLOAT", N),
+        ("runs", "INTEGER", N),
+        ("busy_cost", "FLOAT", N),
+        ("idle_cost", "FLOAT", N),
+        ("status", "STRING", N),
+    ]
+
+
 def test_keys_partitions_and_names() -> None:
     assert [
         (table.name, table.view, table.key, table.partition_column, table.clustering)
@@ -67,6 +150,41 @@ def test_keys_partitions_and_names() -> None:
             ("task_id", "run_id"),
             "submission_date",
             ("task_id", "run_id"),
+        ),
+        (
+            "worker_metrics_v1",
+            "worker_metrics",
+            ("project", "zone", "instance_id", "submission_date"),
+            "submission_date",
+            ("project", "zone", "instance_id"),
+        ),
+        (
+            "worker_usage_v1",
+            "worker_usage",
+            ("cloud_provider", "project", "zone", "instance_id", "usage_start_date"),
+            "usage_start_date",
+            ("cloud_provider", "project", "zone", "instance_id"),
+        ),
+        (
+            "worker_costs_v1",
+            "worker_costs",
+            ("cloud_provider", "project", "zone", "instance_id", "name", "usage_start_date"),
+            "usage_start_date",
+            ("project", "zone", "instance_id"),
+        ),
+        (
+            "task_run_costs_v1",
+            "task_run_costs",
+            ("task_id", "run_id"),
+            "submission_date",
+            ("task_id", "run_id"),
+        ),
+        (
+            "worker_utilization_v1",
+            "worker_utilization",
+            ("cloud_provider", "project", "zone", "instance_id", "usage_date"),
+            "usage_date",
+            ("cloud_provider", "project", "zone", "instance_id"),
         ),
     ]
 

@@ -1,8 +1,8 @@
 """Durable files: what was received, what could not be used, and the state of queues and rebuilds.
 
-`store` makes bytes durable; `events`, `quarantine` and `records` say what lies in the files.
-Event files are append-only: never rewritten, renamed over or compacted. What a message means is
-`fxci_assets.taskcluster`.
+`store` makes bytes durable; `events`, `uptime`, `quarantine` and `records` say what lies in the
+files. Event and uptime files are append-only: never rewritten, renamed over or compacted. What
+their contents mean is `fxci_assets.taskcluster` and `fxci_assets.uptime`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from fxci_assets.archive.events import EventFiles
 from fxci_assets.archive.quarantine import Quarantine
 from fxci_assets.archive.records import BuildRecords, QueueRecords
 from fxci_assets.archive.store import Store
+from fxci_assets.archive.uptime import UptimeFetches
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Archive:
     events: EventFiles
     quarantine: Quarantine
     queues: QueueRecords
+    uptime: UptimeFetches
     builds: BuildRecords
 
     @classmethod
@@ -31,5 +33,6 @@ class Archive:
             EventFiles(store),
             Quarantine(store),
             QueueRecords(store),
+            UptimeFetches(store),
             BuildRecords(store, target),
         )

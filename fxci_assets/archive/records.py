@@ -155,5 +155,22 @@ class BuildRecords:
     def remove_mark(self, table: str, day: dt.date, mark: Mark) -> None:
         self._store.remove(f"{self._marks(table, day)}/{mark.id}")
 
+    def remembering(self) -> BuildRecords:
+        """These records, each read at most once: for one look at many days, where a table's
+        inputs are weeks of others' records."""
+        return _Remembering(self._store, self._target)
+
     def _marks(self, table: str, day: dt.date) -> str:
         return f"rebuilding/{self._target}/{table}/{day.isoformat()}"
+
+
+class _Remembering(BuildRecords):
+    def __init__(self, store: Store, target: str) -> None:
+        super().__init__(store, target)
+        self._seen: dict[tuple[str, dt.date], Built | None] = {}
+
+    def built(self, table: str, day: dt.date) -> Built | None:
+        key = (table, day)
+        if key not in self._seen:
+            self._seen[key] = super().built(table, day)
+        return self._seen[key]

@@ -13,12 +13,12 @@ from fxci_assets.pipeline import Rebuilt
 from fxci_assets.quality import Finding
 from fxci_assets.sandbox import SIMULATED_NOTICE
 from fxci_assets.settings import Settings
-from fxci_assets.tables import VIEW_DATASET, Column, Mode, Table
+from fxci_assets.tables import VIEW_DATASET, Column, Mode, Relation, Table
 
 OWNERS = ["team:release-engineering"]
 
 
-def column_schema(table: Table) -> dg.TableSchema:
+def column_schema(table: Relation) -> dg.TableSchema:
     """The columns of a table; those of a record as `record.field`."""
     return dg.TableSchema(columns=list(_columns(table.columns, "")))
 
@@ -44,9 +44,10 @@ def description(text: str, settings: Settings) -> str:
 def asset_spec(
     table: Table,
     settings: Settings,
-    deps: Sequence[str],
+    deps: Sequence[str | dg.AssetDep],
     partitions: dg.PartitionsDefinition,
     fail_window: dt.timedelta,
+    lineage: dg.TableColumnLineage,
 ) -> dg.AssetSpec:
     """The asset of a table."""
     names = settings.bigquery
@@ -63,6 +64,7 @@ def asset_spec(
         ),
         metadata={
             "dagster/column_schema": column_schema(table),
+            "dagster/column_lineage": lineage,
             "dagster/table_name": f"{names.project}.{names.dataset}.{table.name}",
             "view": f"{VIEW_DATASET}.{table.view}",
             "key": list(table.key),
@@ -88,9 +90,10 @@ def _times(first: dt.datetime | None, last: dt.datetime | None) -> dict[str, dg.
 def rebuilt_metadata(made: Rebuilt) -> dict[str, dg.MetadataValue]:
     """What Dagster is told of one day of a table."""
     counted = {name: dg.MetadataValue.int(tally.count) for name, tally in made.counts.items()}
+    if made.repeats is not None:
+        counted["repeats_dropped"] = dg.MetadataValue.int(made.repeats)
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(made.rows),
-        "repeats_dropped": dg.MetadataValue.int(made.repeats),
         "bytes": dg.MetadataValue.int(made.bytes),
         "seconds": dg.MetadataValue.float(round(made.seconds, 3)),
         "dagster/uri": dg.MetadataValue.text(made.uri),

@@ -38,15 +38,6 @@ SAME: dict[type[exp.Expr], set[str]] = {
     exp.Or: _BINARY,
     exp.Not: {"this"},
     exp.Is: _BINARY,
-    exp.EQ: _BINARY,
-    exp.NEQ: _BINARY,
-    exp.LT: _BINARY,
-    exp.LTE: _BINARY,
-    exp.GT: _BINARY,
-    exp.GTE: _BINARY,
-    exp.NullSafeEQ: _BINARY,
-    exp.NullSafeNEQ: _BINARY,
-    exp.Between: {"this", "low", "high"},
     exp.Exists: {"this"},
     exp.Mul: _BINARY,
     exp.Neg: {"this"},
@@ -62,18 +53,28 @@ SAME: dict[type[exp.Expr], set[str]] = {
     exp.CurrentTimestamp: set(),
     exp.Min: {"this"},
     exp.Max: {"this"},
-    exp.AnyValue: {"this"},
     exp.LogicalAnd: {"this"},
     exp.LogicalOr: {"this"},
     exp.RowNumber: set(),
     exp.Rank: set(),
     exp.DenseRank: set(),
-    exp.Lag: {"this", "offset", "default"},
-    exp.Lead: {"this", "offset", "default"},
     exp.FirstValue: {"this"},
     exp.LastValue: {"this"},
     exp.PropertyEQ: _BINARY,
     exp.Array: {"expressions", "value_constructor", "struct_name_inheritance"},
+}
+
+COMPARISONS: dict[type[exp.Expr], set[str]] = {
+    exp.EQ: _BINARY,
+    exp.NEQ: _BINARY,
+    exp.LT: _BINARY,
+    exp.LTE: _BINARY,
+    exp.GT: _BINARY,
+    exp.GTE: _BINARY,
+    exp.NullSafeEQ: _BINARY,
+    exp.NullSafeNEQ: _BINARY,
+    exp.Between: {"this", "low", "high"},
+    exp.In: {"this", "expressions", "query", "unnest"},
 }
 
 # Functions whose macro takes the same arguments, by the names that the syntax tree gives them.
@@ -100,6 +101,8 @@ MACROS_OF: dict[type[exp.Expr], tuple[str, tuple[str, ...]]] = {
     exp.RegexpReplace: ("bq_regexp_replace", ("this", "expression", "replacement")),
     exp.Split: ("bq_split", ("this", "expression")),
     exp.DateFromParts: ("make_date", ("year", "month", "day")),
+    exp.ArgMax: ("bq_max_by", ("this", "expression")),
+    exp.ArgMin: ("bq_min_by", ("this", "expression")),
 }
 # What the parser adds of its own accord, and which says nothing about the query.
 PARSERS_OWN: dict[type[exp.Expr], set[str]] = {

@@ -14,10 +14,11 @@ class DialectError(QueryError):
 class PartitionFilterError(QueryError):
     """A partitioned table is read without a filter on its partition column."""
 
-    def __init__(self, table: str, column: str) -> None:
+    def __init__(self, table: str, column: str, view: str | None = None) -> None:
+        by_way = f", which the view {view} reads," if view else ""
         super().__init__(
-            f"Cannot query over table {table} without a filter over column {column} that can be "
-            "used for partition elimination"
+            f"Cannot query over table {table}{by_way} without a filter over column {column} that "
+            "can be used for partition elimination"
         )
 
 

@@ -20,6 +20,7 @@ SUPPORTED_FUNCTIONS: tuple[str, ...] = (
     "APPROX_QUANTILES",
     "ARRAY_AGG",
     "ARRAY_LENGTH",
+    "ARRAY_TO_STRING",
     "AVG",
     "CAST",
     "CEIL",
@@ -57,9 +58,13 @@ SUPPORTED_FUNCTIONS: tuple[str, ...] = (
     "LOWER",
     "LTRIM",
     "MAX",
+    "MAX_BY",
     "MIN",
+    "MIN_BY",
     "MOD",
     "NULLIF",
+    "PERCENTILE_CONT",
+    "PERCENTILE_DISC",
     "POW",
     "POWER",
     "RANK",
@@ -84,6 +89,9 @@ SUPPORTED_FUNCTIONS: tuple[str, ...] = (
     "TIMESTAMP",
     "TIMESTAMP_ADD",
     "TIMESTAMP_DIFF",
+    "TIMESTAMP_MICROS",
+    "TIMESTAMP_MILLIS",
+    "TIMESTAMP_SECONDS",
     "TIMESTAMP_SUB",
     "TIMESTAMP_TRUNC",
     "TRIM",
@@ -196,9 +204,8 @@ def _is(duck_type: str) -> str:
 _DOUBLE = f"TRY_CAST({_TEXT} AS DOUBLE)"
 _TIMESTAMP = f"TRY_CAST({_TEXT} AS TIMESTAMPTZ)"
 _DIGITS = r"\s*[+-]?[0-9]+\s*|0[xX][0-9a-fA-F]+"
-_FLOATS = (
-    r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*|(?i)\s*[+-]?(inf|infinity|nan)\s*"
-)
+_FLOATS = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*|(?i)\s*[+-]?(inf|infinity)\s*"
+_NAN = r"(?i)\s*[+-]?nan\s*"
 # BigQuery may read more forms than these: a SAFE_CAST must not call one of them NULL.
 _UNSURE = (
     "CASE WHEN regexp_matches(" + _TEXT + r", '^\s*[0-9]{{4}}-') "
@@ -237,6 +244,11 @@ _CONVERSIONS = ";\n".join(
             "DOUBLE",
             (
                 (f"{_INTEGERS} OR {_is('DOUBLE')}", _DOUBLE),
+                # It is equal to nothing in BigQuery, and to itself and above all in DuckDB.
+                (
+                    f"regexp_full_match({_TEXT}, '{_NAN}')",
+                    "error('NaN is not supported by the local warehouse')",
+                ),
                 (
                     _is("VARCHAR"),
                     f"CASE WHEN regexp_full_match({_TEXT}, '{_FLOATS}') "
@@ -307,6 +319,35 @@ def _whole(function: str, value: str) -> str:
     )
 
 
+# BigQuery rounds the number that a float is, 2.675 to 2.67; in x * 100 the float is rounded before
+# that, to 267.5. So where the product is half way, the bits that it lost decide.
+_ROUND = """
+CREATE MACRO bq_upper_bits(x) AS x * 134217729e0 - (x * 134217729e0 - x);
+CREATE MACRO bq_lost_bits(x, m) AS
+  (bq_upper_bits(x) * m - x * m) + (x - bq_upper_bits(x)) * m;
+CREATE MACRO bq_round_product(x, m) AS CASE
+  WHEN abs(x * m) >= 9007199254740992e0 THEN x
+  WHEN abs(x * m - trunc(x * m)) = 0.5e0 AND sign(bq_lost_bits(x, m)) = -sign(x)
+  THEN trunc(x * m) / m ELSE round(x * m) / m END;
+CREATE MACRO bq_round(x DOUBLE) AS CAST(round(x) AS DOUBLE), (x DOUBLE, n BIGINT) AS CAST(CASE
+  WHEN n <= 0 THEN round(x, n::INTEGER)
+  WHEN n <= 8 THEN bq_round_product(CAST(x AS DOUBLE), pow(10e0, n))
+  WHEN n > 8 THEN error('ROUND to more than 8 places is not supported by the local warehouse')
+  END AS DOUBLE)"""
+
+
+# Letters that become several in BigQuery and one or none in DuckDB, or depend on their neighbours.
+_UPPER_IS_LONGER = r"[ßŉǰΐΰև\x{1E96}-\x{1E9A}\x{1F50}-\x{1FFF}\x{FB00}-\x{FB17}]"
+_LOWER_DEPENDS = "[İΣ]"
+
+
+def _cased(function: str, letters: str) -> str:
+    return (
+        f"CASE WHEN regexp_matches(x, '{letters}') THEN error('{function} of one of these letters "
+        f"is not supported by the local warehouse: ' || x) ELSE {function.lower()}(x) END"
+    )
+
+
 def _week_start(x: str) -> str:
     """The start of the week of `x`, for weeks that start `shift` days before Monday."""
     return f"date_trunc('week', {x} + to_days(shift::INTEGER)) - to_days(shift::INTEGER)"
@@ -337,10 +378,14 @@ CREATE MACRO bq_pow(x DOUBLE, y DOUBLE) AS CASE
   WHEN (x = 0 AND y < 0) OR (x < 0 AND y <> trunc(y)) THEN error('POW: out of domain')
   ELSE pow(x, y) END;
 CREATE MACRO bq_sqrt(x DOUBLE) AS CASE WHEN x < 0 THEN error('SQRT of a negative') ELSE sqrt(x) END;
-CREATE MACRO bq_round(x DOUBLE) AS CAST(round(x) AS DOUBLE), (x DOUBLE, n BIGINT) AS
-  CAST(round(x, n::INTEGER) AS DOUBLE);
+CREATE MACRO bq_float(x DOUBLE) AS CAST(x AS DOUBLE);
+{_ROUND};
 CREATE MACRO bq_sum(x BIGINT) AS CAST(sum(x) AS BIGINT), (x DOUBLE) AS sum(x);
 CREATE MACRO bq_avg(x DOUBLE) AS avg(x);
+CREATE MACRO bq_max_by(x, y) AS CASE
+  WHEN max(y) = max(CASE WHEN x IS NOT NULL THEN y END) THEN arg_max(x, y) END;
+CREATE MACRO bq_min_by(x, y) AS CASE
+  WHEN min(y) = min(CASE WHEN x IS NOT NULL THEN y END) THEN arg_min(x, y) END;
 CREATE MACRO bq_countif(x BOOLEAN) AS count(CASE WHEN x THEN 1 END);
 
 CREATE MACRO bq_timestamp_diff(x TIMESTAMPTZ, y TIMESTAMPTZ, unit) AS
@@ -350,6 +395,9 @@ CREATE MACRO bq_timestamp_trunc(x TIMESTAMPTZ, part VARCHAR) AS date_trunc(part,
 CREATE MACRO bq_timestamp_trunc_week(x TIMESTAMPTZ, shift) AS {_week_start("x")};
 CREATE MACRO bq_date(x TIMESTAMPTZ) AS CAST(x AS DATE);
 CREATE MACRO bq_unix(x TIMESTAMPTZ, unit) AS CAST(floor(epoch_us(x) / unit) AS BIGINT);
+CREATE MACRO bq_from_unix(x BIGINT, unit) AS CASE
+  WHEN x * unit BETWEEN -62135596800000000 AND 253402300799999999 THEN make_timestamptz(x * unit)
+  WHEN x IS NOT NULL THEN error('TIMESTAMP out of range') END;
 CREATE MACRO bq_extract(part, x) AS date_part(part, x);
 CREATE MACRO bq_extract_time(part, modulus, x) AS CASE
   WHEN typeof(x) = 'DATE' THEN error('EXTRACT of a time from a DATE')
@@ -375,8 +423,8 @@ CREATE MACRO bq_date_array(x, y) AS {
 CREATE MACRO bq_format_timestamp(x TIMESTAMPTZ, format) AS strftime(x, format);
 
 CREATE MACRO bq_length(x) AS {_only("VARCHAR", "LENGTH", "length(CAST(x AS VARCHAR))", "x")};
-CREATE MACRO bq_lower(x) AS lower(x);
-CREATE MACRO bq_upper(x) AS upper(x);
+CREATE MACRO bq_lower(x) AS {_cased("LOWER", _LOWER_DEPENDS)};
+CREATE MACRO bq_upper(x) AS {_cased("UPPER", _UPPER_IS_LONGER)};
 CREATE MACRO bq_trim(x) AS trim(x, {_WHITESPACE}), (x, c) AS trim(x, c);
 CREATE MACRO bq_ltrim(x) AS ltrim(x, {_WHITESPACE}), (x, c) AS ltrim(x, c);
 CREATE MACRO bq_rtrim(x) AS rtrim(x, {_WHITESPACE}), (x, c) AS rtrim(x, c);
@@ -393,7 +441,11 @@ CREATE MACRO bq_regexp_contains(x, y) AS regexp_matches(x, y);
 CREATE MACRO bq_regexp_extract(x, y, g) AS
   CASE WHEN regexp_matches(x, y) THEN regexp_extract(x, y, g) END;
 CREATE MACRO bq_regexp_replace(x, y, z) AS regexp_replace(x, y, z, 'g');
-CREATE MACRO bq_split(x, y) AS string_split(x, y);
+CREATE MACRO bq_split(x, y) AS CASE WHEN y IS NOT NULL THEN string_split(x, y) END;
+CREATE MACRO bq_array_to_string(x, y) AS CASE
+  WHEN typeof(x) NOT IN ('VARCHAR[]', '"NULL"[]', '"NULL"')
+  THEN error('joining elements of ' || typeof(x) || ' is not supported by the local warehouse')
+  ELSE array_to_string(x, y) END;
 
 CREATE MACRO bq_offset(x, n) AS CASE WHEN x IS NULL OR n IS NULL THEN NULL
   WHEN n < 0 OR n >= len(x) THEN error('Array index ' || n || ' is out of bounds')

@@ -76,6 +76,9 @@ def with_aliases_resolved(select: exp.Select) -> exp.Select:
 
     resolved = select.copy()
     group, order = resolved.args.get("group"), resolved.args.get("order")
+    if group is not None and group.args.get("all"):
+        group = exp.Group(expressions=_inferred_keys(select))
+        resolved.set("group", group)
     for key in group.expressions if group is not None else ():
         if not isinstance(key, exp.Column):
             refuse_inside(key, "GROUP BY")
@@ -92,6 +95,31 @@ def with_aliases_resolved(select: exp.Select) -> exp.Select:
                 refuse_inside(clause, name.upper())
             clause.set("this", clause.this.transform(replace))
     return resolved
+
+
+def _inferred_keys(select: exp.Select) -> list[exp.Expr]:
+    """What GROUP BY ALL stands for: the outputs in which there is a column and no aggregate."""
+    keys: list[exp.Expr] = []
+    for _, item in selection(select):
+        parts = list(own(item))
+        if is_star(item) or item.find(exp.Query):
+            raise unsupported("GROUP BY ALL with * or a subquery in the SELECT list")
+        if any(isinstance(part, exp.AggFunc | exp.Window) for part in parts):
+            continue
+        if any(isinstance(part, exp.Column) for part in parts):
+            keys.append(item.copy())
+    # A column of an outer query is no key, and without a key there is one row also of no rows.
+    if not keys or not _is_table(select):
+        raise unsupported("GROUP BY ALL here", "name the keys")
+    return keys
+
+
+def _is_table(query: exp.Expr) -> bool:
+    """Whether a query is the statement or something in a FROM clause, and no expression."""
+    parent = query.parent
+    while isinstance(parent, exp.SetOperation | exp.Subquery):
+        parent = parent.parent
+    return parent is None or isinstance(parent, exp.CTE | exp.From | exp.Join)
 
 
 def shared_columns_first(query: exp.Expr, using: Sequence[str]) -> None:

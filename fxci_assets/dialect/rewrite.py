@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from sqlglot import exp
 
 from fxci_assets.dialect.constructs import (
+    COMPARISONS,
     DATE_CODES,
     DATE_PARTS,
     DAYS,
@@ -37,7 +38,8 @@ from fxci_assets.dialect.names import (
     shared_columns_first,
     with_aliases_resolved,
 )
-from fxci_assets.dialect.scopes import Catalog, Scopes, is_star, own, table_key
+from fxci_assets.dialect.scopes import Scopes, is_star, own
+from fxci_assets.dialect.views import key_of
 
 Parameter = str | int | float | bool | dt.date | dt.datetime
 Value = Parameter | Sequence[Parameter]
@@ -75,8 +77,7 @@ def _parts(node: exp.Expr) -> set[str]:
 class Rewriter:
     """Rewrites one statement. `parameters` and `tables` collect those that it uses."""
 
-    def __init__(self, catalog: Catalog, scopes: Scopes, parameters: dict[str, Value]) -> None:
-        self._catalog = catalog
+    def __init__(self, scopes: Scopes, parameters: dict[str, Value]) -> None:
         self._scopes = scopes
         self._given = parameters
         self.parameters: dict[str, Value] = {}
@@ -178,15 +179,15 @@ class Rewriter:
         assert isinstance(node, exp.Table)
         self._only(node, {"this", "db", "catalog", "alias"})
         alias = self._optional(node.args.get("alias"))
-        if not node.db and node.name not in self._catalog:
-            return exp.Table(this=exp.to_identifier(node.name, quoted=True), alias=alias)
-        key = table_key(node, self._catalog)
-        self.tables.add(key)
-        *dataset, name = key.split(".")
+        name = exp.to_identifier(node.name, quoted=True)
+        if not node.db:
+            return exp.Table(this=name, alias=alias)
+        self.tables.add(key_of(node))
+        # With an alias the dataset is no name by which a column can be reached, as in BigQuery.
         return exp.Table(
-            this=exp.to_identifier(name, quoted=True),
-            db=exp.to_identifier(dataset[0], quoted=True) if dataset else None,
-            alias=alias,
+            this=name,
+            db=exp.to_identifier(node.db, quoted=True),
+            alias=alias or exp.TableAlias(this=name.copy()),
         )
 
     def _unnest(self, node: exp.Expr) -> exp.Expr:
@@ -296,8 +297,11 @@ class Rewriter:
             return _call(f"bq_{safe}quantile", *array.expressions, position)
         return _call(f"bq_{safe}offset", array, position)
 
-    def _in(self, node: exp.Expr) -> exp.Expr:
-        self._only(node, {"this", "expressions", "query", "unnest"})
+    def _comparison(self, node: exp.Expr) -> exp.Expr:
+        self._only(node, COMPARISONS[type(node)])
+        if any(isinstance(operand.unnest(), exp.Struct) for operand in node.iter_expressions()):
+            # With a NULL in both, DuckDB takes them for equal and BigQuery answers NULL.
+            raise unsupported("Comparing a STRUCT", "compare its fields")
         unnest = node.args.get("unnest")
         if unnest is None:
             return self._same(node)
@@ -385,7 +389,13 @@ class Rewriter:
         count = exp.Mul(
             this=exp.paren(self._interval_count(node)), expression=_number((DAYS | MONTHS)[part])
         )
-        return _call(macro, self._node(node.this), count)
+        return _call(macro, self._day(node.this), count)
+
+    def _day(self, node: exp.Expr) -> exp.Expr:
+        text = _text(node)
+        if text is not None:
+            raise DialectError(f"'{text}' is a text where a DATE is expected; write DATE '{text}'")
+        return self._node(node)
 
     def _interval_count(self, node: exp.Expr) -> exp.Expr:
         """How many units an interval has, negated for a SUB."""
@@ -402,7 +412,7 @@ class Rewriter:
 
     def _datediff(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this", "expression", "unit"})
-        days = [self._node(node.this), self._node(node.expression)]
+        days = [self._day(node.this), self._day(node.expression)]
         shift = _week_shift(node)
         if shift is not None:
             return _call("bq_date_diff_week", *days, _number(shift))
@@ -410,17 +420,18 @@ class Rewriter:
         return _call("bq_date_diff", *days, part)
 
     def _datetrunc(self, node: exp.Expr) -> exp.Expr:
-        return self._trunc(node, "bq_date_trunc", DATE_PARTS)
+        return self._trunc(node, "bq_date_trunc", DATE_PARTS, self._day(node.this))
 
     def _timestamptrunc(self, node: exp.Expr) -> exp.Expr:
-        return self._trunc(node, "bq_timestamp_trunc", (*MICROSECONDS, *DATE_PARTS))
+        parts = (*MICROSECONDS, *DATE_PARTS)
+        return self._trunc(node, "bq_timestamp_trunc", parts, self._node(node.this))
 
-    def _trunc(self, node: exp.Expr, macro: str, parts: Sequence[str]) -> exp.Expr:
+    def _trunc(self, node: exp.Expr, macro: str, parts: Sequence[str], value: exp.Expr) -> exp.Expr:
         self._only(node, {"this", "unit"})
         shift = _week_shift(node)
         if shift is not None:
-            return _call(f"{macro}_week", self._node(node.this), _number(shift))
-        return _call(macro, self._node(node.this), exp.Literal.string(_part(node, parts).lower()))
+            return _call(f"{macro}_week", value, _number(shift))
+        return _call(macro, value, exp.Literal.string(_part(node, parts).lower()))
 
     def _extract(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this", "expression"})
@@ -454,12 +465,18 @@ class Rewriter:
             if code not in (DATE_CODES if is_date else DATE_CODES | TIME_CODES):
                 raise unsupported(f"The code %{code} in {function}")
         macro = "bq_format_date" if is_date else "bq_format_timestamp"
-        return _call(macro, self._node(node.this.this), exp.Literal.string(pattern))
+        value = self._day(node.this.this) if is_date else self._node(node.this.this)
+        return _call(macro, value, exp.Literal.string(pattern))
 
     def _unixmicros(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this"})
         units: dict[type[exp.Expr], int] = {exp.UnixMillis: 1_000, exp.UnixSeconds: 1_000_000}
         return _call("bq_unix", self._node(node.this), _number(units.get(type(node), 1)))
+
+    def _unixtotime(self, node: exp.Expr) -> exp.Expr:
+        self._only(node, {"this", "scale"})
+        unit = 10 ** (6 - int(node.text("scale") or 0))
+        return _call("bq_from_unix", self._node(node.this), _number(unit))
 
     def _generatedatearray(self, node: exp.Expr) -> exp.Expr:
         step = node.args.get("step")
@@ -485,6 +502,15 @@ class Rewriter:
         self._only(node, {"this"})
         macro = "avg" if isinstance(node.this, exp.Distinct) else "bq_avg"
         return _call(macro, self._node(node.this))
+
+    def _anyvalue(self, node: exp.Expr) -> exp.Expr:
+        self._only(node, {"this"})
+        having = node.this
+        if not isinstance(having, exp.HavingMax):
+            return self._same(node)
+        self._only(having, {"this", "expression", "max"})
+        macro = "bq_max_by" if having.args.get("max") else "bq_min_by"
+        return _call(macro, self._node(having.this), self._node(having.expression))
 
     def _approxdistinct(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this"})
@@ -534,17 +560,75 @@ class Rewriter:
 
     def _groupconcat(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this", "separator"})
-        separator = self._optional(node.args.get("separator")) or exp.Literal.string(",")
-        array = self._list(node.this, ignore_nulls=True)
-        return _call("array_to_string", array, separator)
+        return self._joined(
+            self._list(node.this, ignore_nulls=True),
+            node.args.get("separator") or exp.Literal.string(","),
+        )
+
+    def _arraytostring(self, node: exp.Expr) -> exp.Expr:
+        self._only(node, {"this", "expression"})
+        return self._joined(self._node(node.this), node.expression)
+
+    def _joined(self, array: exp.Expr, delimiter: exp.Expr) -> exp.Expr:
+        if _text(delimiter) is None and not isinstance(delimiter, exp.Parameter):
+            raise unsupported("A delimiter that is neither a literal nor a parameter")
+        return _call("bq_array_to_string", array, self._node(delimiter))
 
     def _window(self, node: exp.Expr) -> exp.Expr:
+        function = node.this
+        if isinstance(function, exp.PercentileCont | exp.PercentileDisc):
+            return self._median(node, function)
         self._only(node, {"this", "partition_by", "order", "spec", "alias", "over"})
-        if isinstance(
-            node.this.find(exp.AggFunc), exp.ArrayAgg | exp.GroupConcat | exp.ApproxQuantiles
+        if function.find(exp.HavingMax) or isinstance(
+            function.find(exp.AggFunc),
+            exp.ArrayAgg | exp.GroupConcat | exp.ApproxQuantiles | exp.ArgMax | exp.ArgMin,
         ):
-            raise unsupported(f"{_name(node.this)} with OVER")
+            raise unsupported(f"{function.sql(dialect='bigquery')} with OVER")
+        if (
+            isinstance(function, exp.Rank | exp.DenseRank | exp.Lag | exp.Lead)
+            and not node.args.get("order")
+            and not node.args.get("alias")
+        ):
+            raise DialectError(f"{_name(function)} needs ORDER BY in its OVER clause")
         return self._same(node)
+
+    def _without_over(self, node: exp.Expr) -> exp.Expr:
+        raise unsupported(f"{_name(node)} without OVER")
+
+    def _median(self, window: exp.Expr, function: exp.Expr) -> exp.Expr:
+        """PERCENTILE_CONT and PERCENTILE_DISC. Beside one half BigQuery weighs the two values, or
+        chooses one, by more digits of the percentile than a float has here."""
+        self._only(window, {"this", "partition_by", "over"})
+        self._only(function, {"this", "expression"})
+        percentile = function.expression
+        if not isinstance(percentile, exp.Literal) or percentile.name not in ("0.5", ".5"):
+            raise unsupported(
+                f"{_name(function)} other than of 0.5", "write APPROX_QUANTILES(x, 100)[OFFSET(n)]"
+            )
+
+        def lower(value: exp.Expr) -> exp.Expr:
+            """Of two values in the middle the smaller one."""
+            return exp.Window(
+                this=_call("quantile_disc", value, self._node(percentile)),
+                partition_by=self._all(window.args.get("partition_by") or ()),
+            )
+
+        value = self._node(function.this)
+        if isinstance(function, exp.PercentileDisc):
+            return lower(value)
+        number = _call("bq_float", value)
+        upper = exp.Neg(this=lower(exp.Neg(this=number.copy())))
+        both = exp.paren(exp.Add(this=lower(number), expression=upper))
+        return exp.paren(exp.Div(this=both, expression=_number(2), typed=False))
+
+    def _lag(self, node: exp.Expr) -> exp.Expr:
+        self._only(node, {"this", "offset", "default"})
+        offset = node.args.get("offset")
+        return type(node)(
+            this=self._node(node.this),
+            offset=self._count(offset) if offset is not None else None,
+            default=self._optional(node.args.get("default")),
+        )
 
     def _windowspec(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"kind", "start", "start_side", "end", "end_side"})
@@ -570,7 +654,7 @@ _METHODS: dict[type[exp.Expr], Callable[[Rewriter, exp.Expr], exp.Expr]] = {
     exp.Struct: Rewriter._struct,
     exp.Dot: Rewriter._dot,
     exp.Bracket: Rewriter._bracket,
-    exp.In: Rewriter._in,
+    **dict.fromkeys(COMPARISONS, Rewriter._comparison),
     exp.Add: Rewriter._add,
     exp.Sub: Rewriter._add,
     exp.Greatest: Rewriter._greatest,
@@ -592,15 +676,22 @@ _METHODS: dict[type[exp.Expr], Callable[[Rewriter, exp.Expr], exp.Expr]] = {
     exp.UnixMicros: Rewriter._unixmicros,
     exp.UnixMillis: Rewriter._unixmicros,
     exp.UnixSeconds: Rewriter._unixmicros,
+    exp.UnixToTime: Rewriter._unixtotime,
     exp.GenerateDateArray: Rewriter._generatedatearray,
     exp.Sum: Rewriter._sum,
     exp.Avg: Rewriter._avg,
+    exp.AnyValue: Rewriter._anyvalue,
     exp.ApproxDistinct: Rewriter._approxdistinct,
     exp.ApproxQuantiles: Rewriter._approxquantiles,
     exp.IgnoreNulls: Rewriter._ignorenulls,
     exp.ArrayAgg: Rewriter._arrayagg,
     exp.GroupConcat: Rewriter._groupconcat,
+    exp.ArrayToString: Rewriter._arraytostring,
     exp.Window: Rewriter._window,
+    exp.PercentileCont: Rewriter._without_over,
+    exp.PercentileDisc: Rewriter._without_over,
+    exp.Lag: Rewriter._lag,
+    exp.Lead: Rewriter._lag,
     exp.WindowSpec: Rewriter._windowspec,
     exp.Group: Rewriter._group,
     exp.Ordered: Rewriter._ordered,
@@ -687,6 +778,8 @@ def _parameter_type(name: str, value: Value) -> str:
         case int():
             return "BIGINT"
         case float():
+            if value != value:
+                raise unsupported(f"NaN, which is the parameter @{name},")
             return "DOUBLE"
         case str():
             return "VARCHAR"

@@ -1,9 +1,8 @@
 """Which tables a query scans, under which names, and whether each scan has a partition filter.
 
-Here belong the resolution of table and column names, and BigQuery's rule that a scan of a
-partitioned table needs a filter on its partition column. Filters are pushed down as far as is
-certain: through subqueries and CTEs that pass the column on unchanged. A doubtful one does not
-count.
+Here belong the resolution of column names, and BigQuery's rule that a scan of a partitioned table
+needs a filter on its partition column. Filters are pushed down as far as is certain: through
+subqueries, views and CTEs that pass the column on unchanged. A doubtful one does not count.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from fxci_assets.dialect.errors import DialectError, PartitionFilterError, unsupported
+from fxci_assets.dialect.views import BEHIND, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ class _Derived:
     visible: _Environment
 
 
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """A table that is read, by way of a view or not."""
+
+    table: str
+    partition_column: str | None
+    view: str | None
+
+
 @dataclass(slots=True)
 class _Source:
     """Something in a FROM clause. `columns` are lower case; None where they are not known."""
 
     name: str
     columns: tuple[str, ...] | None
-    of: tuple[str, CatalogTable] | _Derived | None
+    of: _Scan | _Derived | None
     may_be_absent: bool = False
-
-
-def table_key(table: exp.Table, catalog: Catalog) -> str:
-    """The catalogue's name of a table. A project in front says nothing: there is one warehouse."""
-    key = f"{table.db}.{table.name}" if table.db else table.name
-    if not isinstance(table.this, exp.Identifier) or key not in catalog:
-        known = ", ".join(sorted(catalog))
-        raise DialectError(f"Unknown table {key or table.sql()}; the known ones are {known}")
-    return key
 
 
 def own(node: exp.Expr) -> Iterator[exp.Expr]:
@@ -80,7 +80,8 @@ def is_star(item: exp.Expr) -> bool:
 
 
 class Scopes:
-    """Walks all the queries of a statement; raises if a table is unknown or a filter missing."""
+    """Walks all the queries of a statement, in which every name is a table's or a CTE's; raises if
+    a filter is missing."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -158,9 +159,9 @@ class Scopes:
                 self._used.add(id(source.of))
                 self.check(source.of.query, source.of.visible, columns)
             elif source.of is not None:
-                key, table = source.of
-                if table.partition_column and table.partition_column.lower() not in columns:
-                    raise PartitionFilterError(key, table.partition_column)
+                scan = source.of
+                if scan.partition_column and scan.partition_column.lower() not in columns:
+                    raise PartitionFilterError(scan.table, scan.partition_column, scan.view)
         for inner in _inner_queries(select):
             self.check(inner, visible)
 
@@ -202,9 +203,10 @@ class Scopes:
             if not node.db and node.name.lower() in visible:
                 derived = visible[node.name.lower()]
                 return _Source(name, self._outputs(derived.query, derived.visible), derived)
-            key = table_key(node, self._catalog)
+            key = key_of(node)
             table = self._catalog[key]
-            return _Source(name, tuple(c.lower() for c in table.columns), (key, table))
+            scan = _Scan(key, table.partition_column, node.meta_get(BEHIND))
+            return _Source(name, tuple(c.lower() for c in table.columns), scan)
         if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Query):
             derived = _Derived(node.this, visible)
             return _Source(name, self._outputs(node.this, visible), derived)
@@ -345,17 +347,29 @@ def _is_constant(node: exp.Expr) -> bool:
 def _compared_with_constant(condition: exp.Expr | None) -> exp.Expr | None:
     match condition:
         case exp.EQ() | exp.LT() | exp.LTE() | exp.GT() | exp.GTE():
-            left, right = condition.left.unnest(), condition.right.unnest()
+            left, right = condition.left, condition.right
             if _is_constant(right):
-                return left
-            return right if _is_constant(left) else None
+                return _column_of(left)
+            return _column_of(right) if _is_constant(left) else None
         case exp.Between():
             bounds = (condition.args["low"], condition.args["high"])
-            return condition.this.unnest() if all(map(_is_constant, bounds)) else None
+            return _column_of(condition.this) if all(map(_is_constant, bounds)) else None
         case exp.In() if not condition.args.get("query"):
             values = [*condition.expressions, *filter(None, [condition.args.get("unnest")])]
-            return condition.this.unnest() if all(map(_is_constant, values)) else None
+            return _column_of(condition.this) if all(map(_is_constant, values)) else None
     return None
+
+
+def _column_of(compared: exp.Expr) -> exp.Expr:
+    """The column whose partitions a comparison chooses: BigQuery also looks through DATE(column)
+    and TIMESTAMP_TRUNC(column, DAY), which name whole days of a TIMESTAMP."""
+    node = compared.unnest()
+    is_day = isinstance(node, exp.Date) or (
+        isinstance(node, exp.TimestampTrunc) and node.text("unit").upper() == "DAY"
+    )
+    if is_day and isinstance(node.this, exp.Expr) and not node.args.get("zone"):
+        return node.this.unnest()
+    return node
 
 
 def _inner_queries(select: exp.Select) -> Iterator[exp.Expr]:

@@ -11,10 +11,10 @@ from typing import Literal
 
 Provider = Literal["gcp", "azure", "hardware"]
 
-_LEVEL_1 = "fxci-production-level1-workers"
-_LEVEL_3 = "fxci-production-level3-workers"
-_AZURE = "Simulated FXCI DevTest"
-_AZURE_TRUSTED = "Simulated FXCI Trusted"
+LEVEL_1_PROJECT = "fxci-production-level1-workers"
+LEVEL_3_PROJECT = "fxci-production-level3-workers"
+DEVTEST_SUBSCRIPTION = "Simulated FXCI DevTest"
+TRUSTED_SUBSCRIPTION = "Simulated FXCI Trusted"
 
 _GCP_ZONES = ("us-central1-a", "us-central1-b", "us-central1-c", "us-central1-f", "us-west1-b")
 _AZURE_LOCATIONS = ("centralus", "northcentralus", "southcentralus", "westus3", "centralindia")
@@ -38,12 +38,12 @@ class Pool:
 
 
 def _gcp(id: str, machine_type: str, *, spot: bool = False, idle_seconds: int = 600) -> Pool:
-    project = _LEVEL_3 if "-3/" in id else _LEVEL_1
+    project = LEVEL_3_PROJECT if "-3/" in id else LEVEL_1_PROJECT
     return Pool(id, "gcp", project, _GCP_ZONES, machine_type, spot, (75, 200), idle_seconds)
 
 
 def _azure(id: str, machine_type: str, *, spot: bool = False) -> Pool:
-    project = _AZURE_TRUSTED if "-3/" in id else _AZURE
+    project = TRUSTED_SUBSCRIPTION if "-3/" in id else DEVTEST_SUBSCRIPTION
     return Pool(id, "azure", project, _AZURE_LOCATIONS, machine_type, spot, (240, 600), 900)
 
 

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 
 import click
 import dagster as dg
+import pyarrow as pa
 
 from fxci_assets import deployments, printing
+from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.definitions import build_defs
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.sandbox import SIMULATED_NOTICE
 from fxci_assets.settings import Settings, SettingsError
-from fxci_assets.tables import TABLES
+from fxci_assets.tables import TABLES, Table
 
 # So that the UI lists the runs under the jobs of the code location.
 _LOCATION = {".dagster/repository": "__repository__@fxci_assets"}
@@ -42,9 +44,40 @@ GROUP BY 1
 ORDER BY runs DESC
 """
 
+DOLLARS = """\
+SELECT
+  workers.cloud_provider AS cloud,
+  workers.billed AS billed,
+  workers.busy AS busy,
+  workers.idle AS idle,
+  workers.never_claimed AS never_claimed,
+  workers.unmetered AS unmetered,
+  SAFE_DIVIDE(runs.cost, workers.billed) AS task_share
+FROM (
+  SELECT
+    cloud_provider,
+    SUM(billed_cost) AS billed,
+    SUM(IF(status = 'used', busy_cost, 0)) AS busy,
+    SUM(IF(status = 'used', idle_cost, 0)) AS idle,
+    SUM(IF(status = 'never_claimed', billed_cost, 0)) AS never_claimed,
+    SUM(IF(status = 'unmetered', billed_cost, 0)) AS unmetered
+  FROM fxci.worker_utilization
+  WHERE usage_date BETWEEN @first AND @last
+  GROUP BY cloud_provider
+) AS workers
+LEFT JOIN (
+  SELECT cloud_provider, SUM(run_cost) AS cost
+  FROM fxci.task_run_costs
+  WHERE submission_date BETWEEN @first AND @last
+  GROUP BY cloud_provider
+) AS runs
+  ON runs.cloud_provider = workers.cloud_provider
+ORDER BY cloud
+"""
+
 
 def run_demo(settings: Settings) -> Sequence[str]:
-    """Drain, build and check the last days. Returns what went wrong, one line each."""
+    """Drain, fetch, build and check the last days. Returns what went wrong, one line each."""
     if settings.deployment != "sandbox":
         raise SettingsError("the demo runs in the sandbox only: unset FXCI_DEPLOYMENT")
     click.echo(f"{SIMULATED_NOTICE}\n")
@@ -52,21 +85,24 @@ def run_demo(settings: Settings) -> Sequence[str]:
     pipeline = deployments.pipeline(settings)
     today = pipeline.today()
     first = today - dt.timedelta(days=settings.sandbox_days)
+    yesterday = today - dt.timedelta(days=1)
     failed: list[str] = []
     with dg.DagsterInstance.get() as instance:
-        for step, job, tags in _steps(pipeline, first, today):
+        for step, job, tags, only in _steps(pipeline, first, today):
             click.echo(f"{step} ... ", nl=False)
             result = defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
                 tags=_LOCATION | tags,
                 run_config=_QUIET,
                 raise_on_error=False,
+                asset_selection=[dg.AssetKey(table.name) for table in only] or None,
             )
             click.echo("done" if result.success else "FAILED")
             if not result.success:
                 failed.append(f"{step} failed; `make dev` shows the run {result.run_id}")
         checks = _checks(instance, defs)
-    _show_tables(pipeline, first, today, checks)
+    _show_rows(pipeline, first, today)
+    _show_checks(checks)
     failed += [
         f"check {check.asset_check_key.name} of {check.asset_check_key.asset_key.path[-1]} "
         f"failed: {check.description}"
@@ -75,23 +111,40 @@ def run_demo(settings: Settings) -> Sequence[str]:
     ]
     click.echo(f"\nQueue time by project, {first} to {today}:\n")
     printing.show(pipeline.warehouse.query(QUEUE_TIME, {"first": first, "last": today}), "table")
+    if first <= yesterday:
+        click.echo(f"\nWhere the dollars for workers went, {first} to {yesterday}:\n")
+        printing.show(_dollars(pipeline, first, yesterday), "table")
     click.echo("\nLook at all of it in Dagster's UI: make dev, then http://127.0.0.1:3000/assets")
     return failed
 
 
-def _steps(
-    pipeline: Pipeline, first: dt.date, today: dt.date
-) -> Iterator[tuple[str, str, dict[str, str]]]:
-    yield f"Drain the queues and build {first} to {today}", "ingest", _range(first, today)
+Step = tuple[str, str, dict[str, str], Sequence[Table]]
+"""What is said, the job, its tags, and the tables of it that are built if not all."""
+
+
+def _steps(pipeline: Pipeline, first: dt.date, today: dt.date) -> Iterator[Step]:
+    yield f"Drain the queues and build {first} to {today}", "ingest", _range(first, today), ()
     # The first messages of the first day are about runs of the day before.
-    stale = [stale.day for stale in pipeline.stale()]
+    stale = [stale.day for stale in pipeline.stale(tables=TaskBuilder.tables)]
     if stale:
         yield (
             f"Build {min(stale)} to {max(stale)}, which late messages are about",
             "rebuild",
             _range(min(stale), max(stale)),
+            TaskBuilder.tables,
         )
-    yield "Check the last days", "checks", {}
+    yesterday = today - dt.timedelta(days=1)
+    if first <= yesterday:
+        days = _range(first, yesterday)
+        yield f"Fetch the workers' uptime of {first} to {yesterday}", "uptime", days, ()
+        yield f"Read the bills of {first} to {yesterday}", "costs", days, ()
+    yield "Check the last days", "checks", {}, ()
+
+
+def _dollars(pipeline: Pipeline, first: dt.date, last: dt.date) -> pa.Table:
+    """For each cloud: where what was billed went, and what share of it task runs were charged."""
+    rows = pipeline.warehouse.query(DOLLARS, {"first": first, "last": last}).to_pandas()
+    return pa.Table.from_pandas(rows.round(2), preserve_index=False)
 
 
 def _range(first: dt.date, last: dt.date) -> dict[str, str]:
@@ -114,28 +167,33 @@ def _checks(instance: dg.DagsterInstance, defs: dg.Definitions) -> list[dg.Asset
     return found
 
 
-def _show_tables(
-    pipeline: Pipeline,
-    first: dt.date,
-    last: dt.date,
-    checks: Sequence[dg.AssetCheckEvaluation],
-) -> None:
+def _show_rows(pipeline: Pipeline, first: dt.date, last: dt.date) -> None:
+    """How many rows each table has on each day, by its view."""
+    rows: dict[dt.date, dict[str, int]] = {}
     for table in TABLES:
         counted = pipeline.warehouse.query(
             f"SELECT {table.partition_column} AS day, COUNT(*) AS number_of_rows "
             f"FROM fxci.{table.view} WHERE {table.partition_column} BETWEEN @first AND @last "
-            "GROUP BY 1 ORDER BY 1",
+            "GROUP BY 1",
             {"first": first, "last": last},
-        ).to_pylist()
-        click.echo(f"\n{table.name} (fxci.{table.view})")
-        for row in counted:
-            click.echo(f"  {row['day']}  {row['number_of_rows']:>9,} rows")
-    click.echo("\nChecks")
-    for check in checks:
-        key = check.asset_check_key
-        verdict = "passed" if check.passed else check.severity.value
-        click.echo(f"  {verdict:<7}  {key.asset_key.path[-1]:<13}  {key.name}")
-        if not check.passed:
-            click.echo(f"           {check.description}")
+        )
+        for row in counted.to_pylist():
+            rows.setdefault(row["day"], {})[table.view] = row["number_of_rows"]
+    click.echo("\nRows by day (fxci.tasks and so on):\n")
+    lines = [
+        {"day": day} | {table.view: rows[day].get(table.view, 0) for table in TABLES}
+        for day in sorted(rows)
+    ]
+    printing.show(pa.Table.from_pylist(lines), "table")
+
+
+def _show_checks(checks: Sequence[dg.AssetCheckEvaluation]) -> None:
+    """How many passed, and which did not."""
     verdicts = Counter("passed" if check.passed else check.severity.value for check in checks)
-    click.echo(f"  {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}")
+    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+    click.echo(f"\nChecks: {told}")
+    for check in checks:
+        if not check.passed:
+            key = check.asset_check_key
+            click.echo(f"  {check.severity.value}  {key.asset_key.path[-1]}: {key.name}")
+            click.echo(f"        {check.description}")

@@ -94,6 +94,11 @@ def moment(instant: Instant) -> dt.datetime:
     )
 
 
+def instant(moment: dt.datetime) -> Instant:
+    """The last instant that is not after the moment."""
+    return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
     """A machine. `zone` and `instance_id` are its runs' workerGroup and workerId."""

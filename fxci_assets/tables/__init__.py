@@ -8,6 +8,15 @@ belong here.
 
 from __future__ import annotations
 
+from fxci_assets.tables.billing import (
+    AZURE_FXCI,
+    AZURE_FXCI_LOOKUP,
+    AZURE_TASKCLUSTER,
+    AZURE_TASKCLUSTER_LOOKUP,
+    BILLING,
+    GCP,
+)
+from fxci_assets.tables.costs import TASK_RUN_COSTS, WORKER_COSTS, WORKER_UTILIZATION
 from fxci_assets.tables.pulse import SLUGID_PATTERN, TAGS, TASK_RUNS, TASKS
 from fxci_assets.tables.spec import (
     Column,
@@ -19,14 +28,26 @@ from fxci_assets.tables.spec import (
     Table,
     arrow_schema,
 )
+from fxci_assets.tables.workers import WORKER_METRICS, WORKER_USAGE
 
 __all__ = [
+    "AZURE_FXCI",
+    "AZURE_FXCI_LOOKUP",
+    "AZURE_TASKCLUSTER",
+    "AZURE_TASKCLUSTER_LOOKUP",
+    "BILLING",
+    "GCP",
     "SLUGID_PATTERN",
     "TABLES",
     "TAGS",
     "TASKS",
     "TASK_RUNS",
+    "TASK_RUN_COSTS",
     "VIEW_DATASET",
+    "WORKER_COSTS",
+    "WORKER_METRICS",
+    "WORKER_USAGE",
+    "WORKER_UTILIZATION",
     "Column",
     "Counted",
     "Mode",
@@ -40,5 +61,13 @@ __all__ = [
 VIEW_DATASET = "fxci"
 """The dataset of the views, by which people read the tables."""
 
-TABLES: tuple[Table, ...] = (TASKS, TASK_RUNS)
+TABLES: tuple[Table, ...] = (
+    TASKS,
+    TASK_RUNS,
+    WORKER_METRICS,
+    WORKER_USAGE,
+    WORKER_COSTS,
+    TASK_RUN_COSTS,
+    WORKER_UTILIZATION,
+)
 """Every table, in the order in which people read them."""

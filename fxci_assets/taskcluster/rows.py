@@ -14,12 +14,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fxci_assets.day_rows import Tally, UnusableEvent
 from fxci_assets.tables import TASK_RUNS, TASKS, Table, arrow_schema
 from fxci_assets.taskcluster.messages import TASK_DEFINED, Unusable
 from fxci_assets.taskcluster.parsing import NO_TAGS, TAG_NAMES, Parsed, parse
@@ -33,32 +32,8 @@ Events = Callable[[], Iterable[pa.Table]]
 """The day's messages, with the columns exchange, routing_key, received_at (a timestamp) and body
 (binary); from the beginning at each call."""
 
-_EXAMPLES = 10
-
 Rank = tuple[int, bool, bytes]
 """Runs that a message has seen, whether it is without a flaw, and its body."""
-
-
-class UnusableEvent(NamedTuple):
-    """A message that is filed and of which a part cannot be used."""
-
-    reason: str
-    exchange: str
-    routing_key: str
-    received_at: dt.datetime
-    body: bytes
-
-
-@dataclass(slots=True)
-class Tally:
-    """How often something worth a look was met, and the first few cases by name."""
-
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, cases: Sequence[str]) -> None:
-        self.count += len(cases)
-        self.examples += cases[: max(0, _EXAMPLES - len(self.examples))]
 
 
 def _stage_schema(table: Table, names: Sequence[str], *others: pa.Field) -> pa.Schema:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxci_assets.tables import TABLES, TASK_RUNS, TASKS, Table, arrow_schema
+from fxci_assets.builders.tasks import TaskBuilder
+from fxci_assets.tables import TASK_RUNS, TASKS, Table, arrow_schema
 from fxci_assets.taskcluster.filing import file_event
 from fxci_assets.taskcluster.parsing import normalise_tag_name
 from fxci_assets.taskcluster.rows import TaskTables
@@ -36,7 +37,7 @@ class Built:
     """The tables of some messages, for one day."""
 
     def __init__(self, parts: Sequence[pa.Table], day: dt.date = DAY) -> None:
-        self.tables = TaskTables(day, lambda: parts, TABLES)
+        self.tables = TaskTables(day, lambda: parts, TaskBuilder.tables)
         self.runs = self._rows(TASK_RUNS)
         self.tasks = self._rows(TASKS)
         self.reasons = sorted(event.reason for event in self.tables.unusable)

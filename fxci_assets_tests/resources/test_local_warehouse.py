@@ -19,7 +19,8 @@ import pytest
 
 from fxci_assets.dialect import PartitionFilterError, QueryError
 from fxci_assets.durable import TEMPORARY
-from fxci_assets.resources.warehouse import LocalWarehouse, WarehouseError
+from fxci_assets.resources.local_warehouse import LocalWarehouse
+from fxci_assets.resources.warehouse import WarehouseError
 from fxci_assets.tables import TASK_RUNS, TASKS, Column, Mode, Table, arrow_schema
 
 DAY = dt.date(2026, 4, 13)
@@ -95,7 +96,7 @@ def test_what_is_written_can_be_queried(warehouse: LocalWarehouse) -> None:
 
 
 def test_a_file_is_where_it_is_said_to_be(warehouse: LocalWarehouse, tmp_path: Path) -> None:
-    written = warehouse.write_partition(TASKS, DAY, [batch(TASKS, task())], {"run": "42"})
+    written = warehouse.write_partition(TASKS, DAY, [batch(TASKS, task())], labels={"run": "42"})
     [path] = tmp_path.rglob("*.parquet")
     assert path.parent == tmp_path / "fxci_derived/tasks_v2/submission_date=2026-04-13"
     assert written.uri == path.as_uri()
@@ -383,7 +384,7 @@ def test_a_scan_needs_a_filter_on_its_partition(warehouse: LocalWarehouse) -> No
 def test_writing_needs_neither_duckdb_nor_sqlglot(tmp_path: Path) -> None:
     program = (
         "import sys, datetime as dt, pathlib\n"
-        "from fxci_assets.resources.warehouse import LocalWarehouse\n"
+        "from fxci_assets.resources.local_warehouse import LocalWarehouse\n"
         "from fxci_assets.tables import TASKS\n"
         f"warehouse = LocalWarehouse(pathlib.Path({str(tmp_path)!r}), 'p', 'd')\n"
         "warehouse.write_partition(TASKS, dt.date(2026, 4, 13), [])\n"

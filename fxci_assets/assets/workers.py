@@ -1,0 +1,56 @@
+"""`worker_metrics_v1`: a day's uptime, fetched from Cloud Monitoring and built from the archive."""
+
+import datetime as dt
+from collections.abc import Iterator
+
+import dagster as dg
+
+from fxci_assets.assets import sources
+from fxci_assets.assets.building import build_days, days_of, own_days_check
+from fxci_assets.assets.lineage import columns_from
+from fxci_assets.assets.specs import asset_spec
+from fxci_assets.pipeline import Pipeline
+from fxci_assets.resources.monitoring import Monitoring
+from fxci_assets.settings import Settings
+from fxci_assets.tables import WORKER_METRICS
+
+
+class UptimeConfig(dg.Config):
+    """Whether the days are fetched before they are built. Not where only what is already archived
+    has to become rows."""
+
+    fetch: bool = True
+
+
+def worker_metrics(
+    settings: Settings, partitions: dg.DailyPartitionsDefinition
+) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=WORKER_METRICS.name,
+        specs=[
+            asset_spec(
+                WORKER_METRICS,
+                settings,
+                [sources.UPTIME],
+                partitions,
+                dt.timedelta(hours=30),
+                columns_from(WORKER_METRICS, sources.UPTIME, "timeSeries"),
+            )
+        ],
+        check_specs=[own_days_check(WORKER_METRICS)],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+    )
+    def build(
+        context: dg.AssetExecutionContext,
+        config: UptimeConfig,
+        pipeline: dg.ResourceParam[Pipeline],
+        monitoring: dg.ResourceParam[Monitoring],
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        days = days_of(context)
+        for day in days if config.fetch else ():
+            pipeline.export_uptime(monitoring, day)
+        yield from build_days(context, pipeline, [WORKER_METRICS], days)
+
+    return build

@@ -1,0 +1,120 @@
+"""From the text of a query to its syntax tree, and what must be refused on that way.
+
+Here belongs what the parser would accept though BigQuery does not, or would rename or lose, so that
+it can be seen no longer in the tree. What a construct in the tree means is
+`fxci_assets.dialect.rewrite`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokenizer_core import TokenType
+
+from fxci_assets.dialect.constructs import TYPES
+from fxci_assets.dialect.errors import DialectError, unsupported
+from fxci_assets.dialect.functions import SUPPORTED_FUNCTIONS, SYNTAX_BEFORE_PARENTHESIS
+
+_NO_NAMES = (TokenType.STRING, TokenType.RAW_STRING, TokenType.NUMBER)
+
+
+def parse(sql: str) -> exp.Query:
+    """The syntax tree of one SELECT statement in BigQuery's dialect."""
+    _check_words(sql)
+    try:
+        statements = [s for s in sqlglot.parse(sql, read="bigquery") if s is not None]
+    except ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        where = f" (line {first['line']}, column {first['col']})" if first.get("line") else ""
+        raise DialectError(f"{first.get('description') or 'Cannot be parsed'}{where}") from error
+    if len(statements) != 1:
+        raise DialectError(f"A query is one SELECT statement, not {len(statements)}")
+    statement = statements[0]
+    if not isinstance(statement, exp.Query):
+        raise DialectError("Only SELECT is supported: a query changes nothing")
+    _check_set_operations(statement)
+    return statement
+
+
+def _check_words(sql: str) -> None:
+    try:
+        tokens = BigQuery().tokenize(sql)
+    except TokenError as error:
+        raise DialectError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
+    for i, token in enumerate(tokens):
+        if token.token_type in (TokenType.DCOLON, TokenType.PIPE_GT):
+            raise unsupported(token.text)
+        if token.token_type is TokenType.HINT:
+            raise unsupported("A hint")
+        if token.token_type is TokenType.STRING:
+            _check_escapes(sql[token.start : token.end + 1])
+        is_word = re.fullmatch(r"\w+", token.text) and token.token_type not in _NO_NAMES
+        if not is_word or i + 1 == len(tokens) or tokens[i + 1].token_type is not TokenType.L_PAREN:
+            continue
+        name = token.text.upper()
+        if i > 1 and tokens[i - 1].token_type is TokenType.DOT:
+            raise unsupported(f"{tokens[i - 2].text.upper()}.{name}")
+        if name not in SUPPORTED_FUNCTIONS and name not in SYNTAX_BEFORE_PARENTHESIS:
+            raise unsupported(name)
+
+
+def _check_escapes(literal: str) -> None:
+    """Refuses an unknown escape, an error in BigQuery: the parser drops the backslash."""
+    for escaped in re.findall(r"\\(.)", literal, re.DOTALL):
+        if escaped not in "abfnrtv\\?\"'`xXuU01234567\n":
+            raise DialectError(f"Illegal escape sequence: \\{escaped}; write r'…' for a pattern")
+
+
+def _check_set_operations(statement: exp.Expr) -> None:
+    """BigQuery wants parentheses where set operations are mixed; the engines differ without."""
+    for operation in statement.find_all(exp.SetOperation):
+        for side in (operation.left, operation.right):
+            if isinstance(side, exp.SetOperation) and (
+                type(side) is not type(operation)
+                or bool(side.args.get("distinct")) != bool(operation.args.get("distinct"))
+            ):
+                raise DialectError("Different set operations need parentheses")
+        if not isinstance(operation.parent, exp.SetOperation):
+            _types(operation)
+    for with_ in statement.find_all(exp.With):
+        if with_.args.get("recursive"):
+            raise unsupported("WITH RECURSIVE")
+
+
+def _types(query: exp.Expr) -> list[str | None]:
+    """The types of a query's columns, as far as they can be read off the text. DuckDB would turn
+    columns of a set operation that have nothing in common into texts."""
+    if isinstance(query, exp.Subquery):
+        return _types(query.this)
+    if isinstance(query, exp.Select) and not query.is_star:
+        return [_type(item.unalias()) for item in query.expressions]
+    if not isinstance(query, exp.SetOperation):
+        return []
+    types = []
+    pairs = zip(_types(query.left), _types(query.right), strict=False)
+    for position, (one, other) in enumerate(pairs, 1):
+        if one and other and one != other and {one, other} != {"INT64", "FLOAT64"}:
+            raise DialectError(
+                f"Column {position} in {query.key.upper()} has incompatible types: {one}, {other}"
+            )
+        types.append(one or other)
+    return types
+
+
+def _type(node: exp.Expr) -> str | None:
+    match node:
+        case exp.Paren() | exp.Neg():
+            return _type(node.this)
+        case exp.RawString() | exp.Literal(is_string=True):
+            return "STRING"
+        case exp.Literal():
+            return "INT64" if node.name.isdigit() else "FLOAT64"
+        case exp.Boolean():
+            return "BOOL"
+        case exp.Cast() if isinstance(node.to.this, exp.DType):
+            return TYPES.get(node.to.this.name, "").upper() or None
+    return None

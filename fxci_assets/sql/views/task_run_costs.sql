@@ -1,0 +1,1 @@
+SELECT * FROM `${task_run_costs_v1}`

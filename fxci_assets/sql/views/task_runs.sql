@@ -1,0 +1,1 @@
+SELECT * FROM `${task_runs_v1}`

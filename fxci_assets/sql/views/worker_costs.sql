@@ -1,0 +1,1 @@
+SELECT * FROM `${worker_costs_v1}`

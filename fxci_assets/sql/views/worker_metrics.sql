@@ -1,0 +1,1 @@
+SELECT * FROM `${worker_metrics_v1}`

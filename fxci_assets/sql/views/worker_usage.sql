@@ -1,0 +1,1 @@
+SELECT * FROM `${worker_usage_v1}`

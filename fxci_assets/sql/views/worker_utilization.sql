@@ -1,0 +1,1 @@
+SELECT * FROM `${worker_utilization_v1}`
