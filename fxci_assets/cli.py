@@ -12,6 +12,7 @@ import datetime as dt
 import functools
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -160,8 +161,16 @@ def example_of(command: str) -> str:
     return f"Example:\n\n\b\n  {command}"
 
 
+class TakesSql(click.Command):
+    """A command whose argument may begin with a comment, as the files in docs/queries do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # No option has a blank in its name. The line break is none of the query.
+        return super().parse_args(ctx, [f"\n{a}" if re.match(r"--[^=]*?\s", a) else a for a in args])
+
+
 def command(
-    group: click.Group, name: str, *, example: str
+    group: click.Group, name: str, *, example: str, cls: type[click.Command] = click.Command
 ) -> Callable[[Callable[..., None]], click.Command]:
     """A command of a group, with the common options and an example in its help."""
 
@@ -174,7 +183,8 @@ def command(
 
         # Given as short_help, the sentence is not cut off.
         sentence = (function.__doc__ or "").partition("\n")[0]
-        return group.command(name, short_help=sentence, epilog=example_of(example))(common(run))
+        make = group.command(name, cls=cls, short_help=sentence, epilog=example_of(example))
+        return make(common(run))
 
     return decorate
 
@@ -331,7 +341,7 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
 @main.group(epilog=example_of("fxci-etl billing load gcp export-*.parquet"))
 @common
 def billing() -> None:
-    """The clouds' billing exports, where they do not arrive on their own."""
+    """The clouds' billing exports, loaded by hand."""
 
 
 @command(billing, "load", example="fxci-etl billing load gcp export-*.parquet")
@@ -479,6 +489,7 @@ def _open_gaps(pipeline: Pipeline) -> Lines:
     "query",
     example='fxci-etl query "SELECT state, COUNT(*) AS runs FROM fxci.task_runs '
     "WHERE submission_date = '2026-04-13' GROUP BY state\"",
+    cls=TakesSql,
 )
 @click.option(
     "--format", "format_", type=click.Choice(["table", "csv", "json"]), default="table",

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_RUNTIME_SECONDS_TAG = "dagster/max_runtime"
 
+FROM_THE_ARCHIVE = {"ops": {WORKER_METRICS.name: {"config": {"fetch": False}}}}
+"""Run config: uptime is built from what was fetched before."""
+
 BLOCKING_CHECKS = tuple(dg.AssetCheckKey(dg.AssetKey(table.name), OWN_DAYS) for table in TABLES)
 
 
@@ -59,8 +62,9 @@ def default_jobs(
         dg.define_asset_job(
             "rebuild",
             selection=_with_own_checks(TABLES),
+            config=FROM_THE_ARCHIVE,
             tags=tags,
-            description="Build days anew. Reads no queue.",
+            description="Build days anew. Nothing is drained or fetched; bills are read again.",
         ),
         dg.define_asset_job(
             "checks",

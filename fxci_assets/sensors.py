@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from fxci_assets import freshness
-from fxci_assets.jobs import BLOCKING_CHECKS
+from fxci_assets.jobs import BLOCKING_CHECKS, FROM_THE_ARCHIVE
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.resources.pulse import PulseSource
 from fxci_assets.settings import Settings
@@ -21,9 +21,6 @@ REBUILD_TAG = "fxci/rebuild"
 """Tag of the runs that the sensor asks for; its value says which tables, day and inputs."""
 
 _RUN_KEY_TAG = "dagster/run_key"
-
-# What is stale was fetched already.
-_FROM_THE_ARCHIVE = {"ops": {WORKER_METRICS.name: {"config": {"fetch": False}}}}
 
 _UNFINISHED = [
     status
@@ -153,7 +150,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
                     run_key=f"{wanted.tag}/{_next_number(context.instance, wanted)}",
                     partition_key=wanted.day.isoformat(),
                     tags={REBUILD_TAG: wanted.tag},
-                    run_config=_FROM_THE_ARCHIVE if WORKER_METRICS.name in names else {},
+                    run_config=FROM_THE_ARCHIVE if WORKER_METRICS.name in names else {},
                     asset_selection=[dg.AssetKey(name) for name in sorted(names)],
                     # Without this list, all checks of the assets would run with them.
                     asset_check_keys=[

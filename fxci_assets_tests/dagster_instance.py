@@ -1,5 +1,5 @@
 """The project in a Dagster instance of its own: real runs, ticks and backfills in this process,
-at the time that a test sets, over a pulse in memory and a folder of the test.
+at the time that a test sets, over sources in memory, or the simulator, and a folder of the test.
 
 What a test arranges or reads in more than one module is here; what it asserts is not.
 """
@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import functools
+import json
 import logging
 import shutil
 import sys
@@ -38,14 +39,28 @@ from dagster_graphql.client.query import LAUNCH_PARTITION_BACKFILL_MUTATION
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from fxci_assets import deployments
+from fxci_assets.archive.uptime import Fetch
+from fxci_assets.builders import all_builders
 from fxci_assets.definitions import build_defs
+from fxci_assets.pipeline import Pipeline
+from fxci_assets.resources.monitoring import MonitoringError
 from fxci_assets.resources.pulse import Message
+from fxci_assets.sandbox.firefox_ci import World
+from fxci_assets.sandbox.source import SimulatedPulse
 from fxci_assets.settings import Settings
-from fxci_assets.tables import Table, arrow_schema
-from fxci_assets_tests.events import FIRST_DAY, RECEIVED, body, message, run, task_id
+from fxci_assets.tables import GCP, Source, Table, arrow_schema
+from fxci_assets_tests.events import DAY, FIRST_DAY, RECEIVED, body, message, run, task_id
 from fxci_assets_tests.pulse import MemoryPulse
+from fxci_assets_tests.sql.small import LEVEL_1, LEVEL_3, NoBilling, Small, instance_hour
 
 _log = logging.getLogger("daemon")
+
+WORKER, OTHER_WORKER = "7732042218797547089", "1000000000000000003"
+ZONE = "us-central1-b"
+
+
+def midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
 
 
 def completed(
@@ -56,18 +71,87 @@ def completed(
     return message(body(task_id(number), [run(0, resolved)], {"kind": "test"}, status))
 
 
+def on_worker(
+    number: int, started: str = "09:00:00", resolved: str = "10:00:00", day: dt.date = DAY
+) -> Message:
+    """A task that ran on WORKER for an hour of a day, where nothing else is said."""
+    times = {"scheduled": f"{day}T00:00:00Z", "started": f"{day}T{started}Z"}
+    worker = {"workerGroup": ZONE, "workerId": WORKER}
+    only = run(0, f"{day}T{resolved}Z", **times, **worker)
+    return message(body(task_id(number), [only], {"kind": "test"}))
+
+
+def up(seconds: float, day: dt.date = DAY, worker: str = WORKER) -> bytes:
+    """A time series of a worker that was up for so long on a day."""
+    end = f"{day + dt.timedelta(days=1)}T00:00:00Z"
+    return json.dumps(
+        {
+            "resource": {"labels": {"zone": ZONE, "instance_id": worker}},
+            "points": [{"interval": {"endTime": end}, "value": {"doubleValue": seconds}}],
+        }
+    ).encode()
+
+
+class MemoryMonitoring:
+    """A Cloud Monitoring that has one worker in each project, up for two hours of each day, or
+    what a test puts there; implements `Monitoring`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dt.date]] = []
+        self.answers: dict[tuple[str, dt.date], list[bytes]] = {}
+        self.down: set[tuple[str, dt.date]] = set()
+        """Of what there is an error."""
+
+    def uptime(self, project: str, day: dt.date) -> list[bytes]:
+        self.asked.append((project, day))
+        if (project, day) in self.down:
+            raise MonitoringError(f"Cloud Monitoring does not answer for {project}")
+        worker = WORKER if project == LEVEL_1 else OTHER_WORKER
+        return self.answers.get((project, day), [up(7_200, day, worker)])
+
+
 class Project:
-    """The definitions over test objects. `now` is the time of the pipeline and of Dagster."""
+    """The definitions over test objects, or with `simulated` over the simulator. `now` is the time
+    of the pipeline, of the simulator and of Dagster."""
 
     def __init__(
-        self, root: Path, now: dt.datetime = RECEIVED, settings: Settings | None = None
+        self,
+        root: Path,
+        now: dt.datetime = RECEIVED,
+        settings: Settings | None = None,
+        *,
+        simulated: bool = False,
     ) -> None:
         self.root = root
         self.now = now
         self.settings = settings or Settings(start_date=FIRST_DAY, sandbox_dir=root)
         self.pulse = MemoryPulse()
-        self.pipeline = deployments.pipeline(self.settings, lambda: self.now)
-        self.defs = build_defs(self.settings, {"pipeline": self.pipeline, "pulse": self.pulse})
+        self.monitoring = MemoryMonitoring()
+        if simulated:
+            self.pipeline = deployments.pipeline(self.settings, self._clock)
+            world = World(self.settings.sandbox_seed, self.settings.sandbox_tasks_per_day)
+            sources: dict[str, object] = {
+                "pulse": SimulatedPulse(
+                    world,
+                    root / "position.json",
+                    history_days=self.settings.sandbox_days,
+                    clock=self._clock,
+                ),
+                "monitoring": deployments.monitoring(self.settings, self._clock),
+            }
+        else:
+            self.pipeline = Pipeline.of(
+                self.settings,
+                deployments.archive(self.settings),
+                deployments.warehouse(self.settings),
+                all_builders(self.settings, NoBilling()),
+                self._clock,
+            )
+            sources = {"pulse": self.pulse, "monitoring": self.monitoring}
+        self.defs = build_defs(self.settings, {"pipeline": self.pipeline, **sources})
+
+    def _clock(self) -> dt.datetime:
+        return self.now
 
     def arrive(self, *messages: Message) -> None:
         """Messages wait in the queue, to be received now."""
@@ -89,6 +173,26 @@ class Project:
         batch = pa.RecordBatch.from_pylist(list(rows), arrow_schema(table))
         self.pipeline.warehouse.write_partition(table, day, [batch])
 
+    def fetched(self, *series: bytes, day: dt.date = DAY) -> None:
+        """A fetch of a day's uptime is archived, and nobody tells Dagster."""
+        self.pipeline.archive.uptime.write(day, Fetch(self.now, {LEVEL_1: series, LEVEL_3: []}))
+
+    def bill(self, source: Source, *rows: Mapping[str, object], day: dt.date = DAY) -> None:
+        """What an export has of a day, or all it has where it has no days."""
+        Small(self.root, self.settings).bill(source, *rows, day=day)
+
+    def bill_workers(self, dollars: float, day: dt.date = DAY) -> None:
+        """The bill of Google's for a day: so much for each of the two workers, in 24 hours."""
+        self.bill(
+            GCP,
+            *(
+                instance_hour(worker, dollars / 24, project=project, start=midnight(day) + hour)
+                for worker, project in ((WORKER, LEVEL_1), (OTHER_WORKER, LEVEL_3))
+                for hour in (dt.timedelta(hours=n) for n in range(24))
+            ),
+            day=day,
+        )
+
     def ids(self, table: Table, day: dt.date) -> list[str]:
         """The tasks in the rows of a day, in order."""
         rows = self.pipeline.warehouse.query(
@@ -106,8 +210,10 @@ class Project:
         *,
         instance: dg.DagsterInstance,
         only: Sequence[str] | None = None,
+        config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job, of a day or of a range of days, as its launch in the UI would."""
+        """Run a job, of a day or of a range of days, as its launch in the UI would; `config` is by
+        table."""
         tags = {}
         if first is not None:
             tags = {
@@ -118,6 +224,9 @@ class Project:
             return self.defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
                 tags=tags,
+                run_config={"ops": {name: {"config": given} for name, given in config.items()}}
+                if config
+                else None,
                 raise_on_error=False,
                 asset_selection=[dg.AssetKey(name) for name in only] if only else None,
             )

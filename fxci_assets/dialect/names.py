@@ -77,8 +77,8 @@ def with_aliases_resolved(select: exp.Select) -> exp.Select:
     resolved = select.copy()
     group, order = resolved.args.get("group"), resolved.args.get("order")
     if group is not None and group.args.get("all"):
-        group = exp.Group(expressions=_inferred_keys(select))
-        resolved.set("group", group)
+        resolved.set("group", exp.Group(expressions=_inferred_keys(select)))
+        group = None
     for key in group.expressions if group is not None else ():
         if not isinstance(key, exp.Column):
             refuse_inside(key, "GROUP BY")

@@ -546,17 +546,33 @@ class Rewriter:
         """An array of a group's values, of an argument like `DISTINCT x ORDER BY y LIMIT n`."""
         limit = argument if isinstance(argument, exp.Limit) else None
         inner = limit.this if limit else argument
-        value = inner.this if isinstance(inner, exp.Order) else inner
-        if isinstance(value, exp.Distinct):
-            if len(value.expressions) != 1:
+        order = inner if isinstance(inner, exp.Order) else None
+        value = order.this if order else inner
+        distinct = value if isinstance(value, exp.Distinct) else None
+        if distinct is not None:
+            if len(distinct.expressions) != 1:
                 raise unsupported("DISTINCT over several values")
-            value = value.expressions[0]
+            inner, value = distinct, distinct.expressions[0]
         array = _call("array_agg", self._node(inner))
         if ignore_nulls:
             array = _not_null(array, self._node(value))
+        if distinct is not None and order is not None:
+            array = self._sorted(array, order, value)
         if limit is None:
             return array
         return _call("list_slice", array, _number(1), self._count(limit.expression))
+
+    def _sorted(self, array: exp.Expr, order: exp.Order, value: exp.Expr) -> exp.Expr:
+        """An array of distinct values in the order that the aggregate asks for, which DuckDB does
+        not recognise as one of its argument where a macro is in it."""
+        self._only(order, {"this", "expressions"})
+        [term, *others] = order.expressions
+        if others or term.this != value:
+            raise DialectError("An aggregate with DISTINCT can only be ordered by its argument")
+        self._only(term, {"this", "desc", "nulls_first"})
+        direction = "DESC" if term.args.get("desc") else "ASC"
+        nulls = "NULLS FIRST" if term.args.get("nulls_first") else "NULLS LAST"
+        return _call("list_sort", array, exp.Literal.string(direction), exp.Literal.string(nulls))
 
     def _groupconcat(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this", "separator"})

@@ -48,7 +48,7 @@ def presences(world: World, day: dt.date, until: Instant) -> Iterator[Presence]:
                 yield Presence(worker, start, end)
 
 
-# A day needs as many fleets as a worker can live days; so the next day is simulated, not all.
+# Twice what a day needs: days in a row, from either end, simulate each fleet once.
 @lru_cache(maxsize=2 * DAYS_OF_LIFE)
 def _fleet(world: World, day: dt.date) -> tuple[Worker, ...]:
     return tuple(world.workers(day))

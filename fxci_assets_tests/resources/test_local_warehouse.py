@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fxci_assets.dialect import PartitionFilterError, QueryError
 from fxci_assets.durable import TEMPORARY
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.warehouse import WarehouseError
-from fxci_assets.tables import TASK_RUNS, TASKS, Column, Mode, Table, arrow_schema
+from fxci_assets.tables import TASK_RUNS, TASKS, Column, Mode, Source, Table, arrow_schema
 
 DAY = dt.date(2026, 4, 13)
 NEXT_DAY = dt.date(2026, 4, 14)
@@ -43,10 +44,46 @@ LISTS = Table(
     kinds=frozenset(),
 )
 
+BILL = Source(
+    name="bill",
+    title="A bill",
+    description="A table of others, partitioned by a time.",
+    columns=(
+        Column("at", "TIMESTAMP", Mode.NULLABLE, "When."),
+        Column("price", "NUMERIC", Mode.NULLABLE, "Dollars."),
+        Column(
+            "credits",
+            "RECORD",
+            Mode.REPEATED,
+            "What comes off.",
+            fields=(Column("amount", "FLOAT", Mode.NULLABLE, "Dollars."),),
+        ),
+    ),
+    partition_column="at",
+)
+LOOKUP = Source(
+    name="lookup",
+    title="A lookup",
+    description="A table of others, without partitions.",
+    columns=(Column("id", "STRING", Mode.NULLABLE, "An id."),),
+    partition_column=None,
+)
+
+
+def made(root: Path, *tables: Table) -> LocalWarehouse:
+    return LocalWarehouse(
+        root,
+        "project",
+        "fxci_derived",
+        tables=tables,
+        sources={"other.billing.bill_of_others": BILL, "other.billing.lookup": LOOKUP},
+        views={f"fxci.{t.view}": f"SELECT * FROM `project.fxci_derived.{t.name}`" for t in tables},
+    )
+
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> LocalWarehouse:
-    return LocalWarehouse(tmp_path, "project", "fxci_derived", tables=(TASKS, TASK_RUNS, LISTS))
+    return made(tmp_path, TASKS, TASK_RUNS, LISTS)
 
 
 def run(day: dt.date = DAY, **values: object) -> dict[str, Any]:
@@ -152,7 +189,7 @@ def test_a_column_that_was_added_later_is_null_in_older_files(
     wider = replace(
         TASK_RUNS, columns=(*TASK_RUNS.columns, Column("note", "STRING", Mode.NULLABLE, "A note."))
     )
-    newer = LocalWarehouse(tmp_path, "project", "fxci_derived", tables=(wider,))
+    newer = made(tmp_path, wider)
     newer.write_partition(wider, NEXT_DAY, [batch(wider, run(NEXT_DAY, note="new"))])
     result = newer.query(f"SELECT note FROM fxci.task_runs WHERE {IN_APRIL} ORDER BY note")
     assert result.column("note").to_pylist() == [None, "new"]
@@ -160,6 +197,123 @@ def test_a_column_that_was_added_later_is_null_in_older_files(
     assert (
         "note" not in warehouse.query(f"SELECT * FROM fxci.task_runs WHERE {IN_APRIL}").column_names
     )
+
+
+# --- partitions that are queries ------------------------------------------------------------------
+
+
+def ids(warehouse: LocalWarehouse) -> list[tuple[str, int]]:
+    rows = warehouse.query(f"SELECT task_id, run_id FROM fxci.task_runs WHERE {IN_APRIL}")
+    return [(row["task_id"], row["run_id"]) for row in rows.to_pylist()]
+
+
+COPY = "SELECT * EXCEPT (run_id), run_id + 10 AS run_id FROM fxci.task_runs WHERE {}"
+
+
+def test_a_query_becomes_a_partition_sorted_by_the_key(warehouse: LocalWarehouse) -> None:
+    warehouse.write_partition(TASK_RUNS, DAY, [batch(TASK_RUNS, run(run_id=2), run(run_id=1))])
+    sql = COPY.format("submission_date = @day AND state IN UNNEST(@states)")
+    written = warehouse.write_query(TASK_RUNS, DAY, sql, {"day": DAY, "states": ["completed"]})
+    assert ids(warehouse) == [("A", 11), ("A", 12)]
+    assert written.rows == 2
+
+
+def test_the_data_version_is_that_of_the_rows(warehouse: LocalWarehouse) -> None:
+    rows = [batch(TASK_RUNS, run(run_id=1)), batch(TASK_RUNS, run(run_id=2))]
+    one = warehouse.write_partition(TASK_RUNS, DAY, rows)
+    same = "SELECT * FROM fxci.task_runs WHERE submission_date = @day ORDER BY run_id DESC"
+    again = warehouse.write_query(TASK_RUNS, DAY, same, {"day": DAY})
+    other = warehouse.write_query(TASK_RUNS, DAY, f"{same} LIMIT 1", {"day": DAY})
+    assert one.data_version == again.data_version != other.data_version
+    assert one.uri != again.uri
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT 'A' AS task_id", "its query gives the columns task_id, and the table has"),
+        (
+            "SELECT * EXCEPT (run_id), 'x' AS run_id FROM fxci.task_runs "
+            "WHERE submission_date = @day",
+            "task_runs_v1: its query gives other types",
+        ),
+        (
+            "SELECT * EXCEPT (submission_date), DATE '2026-04-14' AS submission_date "
+            "FROM fxci.task_runs WHERE submission_date = @day",
+            "task_runs_v1 of 2026-04-13: a row's submission_date is 2026-04-14",
+        ),
+        (
+            "SELECT * EXCEPT (state), NULLIF(state, state) AS state "
+            "FROM fxci.task_runs WHERE submission_date = @day",
+            "state",
+        ),
+    ],
+)
+def test_a_query_that_does_not_fit_leaves_the_old_rows(
+    warehouse: LocalWarehouse, sql: str, message: str
+) -> None:
+    warehouse.write_partition(TASK_RUNS, DAY, [batch(TASK_RUNS, run(run_id=1))])
+    with pytest.raises(WarehouseError, match=message):
+        warehouse.write_query(TASK_RUNS, DAY, sql, {"day": DAY})
+    assert ids(warehouse) == [("A", 1)]
+
+
+def test_what_is_said_before_a_commit_can_prevent_it(warehouse: LocalWarehouse) -> None:
+    warehouse.write_partition(TASK_RUNS, DAY, [batch(TASK_RUNS, run(run_id=1))])
+
+    def too_late() -> None:
+        assert ids(warehouse) == [("A", 1)]
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        warehouse.write_partition(TASK_RUNS, DAY, [], before_commit=too_late)
+    with pytest.raises(TimeoutError):
+        sql = COPY.format("submission_date = @day")
+        warehouse.write_query(TASK_RUNS, DAY, sql, {"day": DAY}, before_commit=too_late)
+    assert ids(warehouse) == [("A", 1)]
+
+
+# --- tables of others -----------------------------------------------------------------------------
+
+
+def bill(*rows: tuple[dt.datetime, str, list[float]]) -> list[pa.RecordBatch]:
+    return [
+        pa.RecordBatch.from_pylist(
+            [
+                {"at": at, "price": Decimal(price), "credits": [{"amount": a} for a in amounts]}
+                for at, price, amounts in rows
+            ],
+            arrow_schema(BILL),
+        )
+    ]
+
+
+def test_a_source_is_queried_by_the_name_that_it_was_given(warehouse: LocalWarehouse) -> None:
+    last = dt.datetime(2026, 4, 13, 23, 59, 59, 999_999, dt.UTC)
+    midnight = dt.datetime(2026, 4, 14, tzinfo=dt.UTC)
+    assert not warehouse.is_filled(BILL)
+    warehouse.fill(BILL, DAY, bill((last, "1.25", [-0.25, -0.5])))
+    warehouse.fill(BILL, NEXT_DAY, bill((midnight, "9", [])))
+    warehouse.fill(LOOKUP, None, [batch(LOOKUP, {"id": "old"})])
+    warehouse.fill(LOOKUP, None, [batch(LOOKUP, {"id": "new"}, {"id": "new"})])
+    assert warehouse.is_filled(BILL)
+    rows = warehouse.query(
+        "SELECT price, (SELECT SUM(credit.amount) FROM UNNEST(credits) AS credit) AS credit, "
+        "(SELECT COUNT(*) FROM `other.billing.lookup` WHERE id = 'new') AS n "
+        "FROM `other.billing.bill_of_others` "
+        "WHERE at >= TIMESTAMP(@day) AND at < TIMESTAMP(DATE_ADD(@day, INTERVAL 1 DAY))",
+        {"day": DAY},
+    )
+    assert rows.to_pylist() == [{"price": 1.25, "credit": -0.75, "n": 2}]
+
+
+def test_a_source_refuses_rows_of_another_day(warehouse: LocalWarehouse) -> None:
+    midnight = dt.datetime(2026, 4, 14, tzinfo=dt.UTC)
+    with pytest.raises(WarehouseError, match="bill of 2026-04-13: a row's at is 2026-04-14"):
+        warehouse.fill(BILL, DAY, bill((midnight, "9", [])))
+
+
+# --- rows that are refused ------------------------------------------------------------------------
 
 
 def refused(
@@ -360,7 +514,7 @@ def test_a_null_array_comes_back_empty(warehouse: LocalWarehouse) -> None:
         ("SELECT 1 / 0", "^division by zero$"),
         ("SELECT nothing FROM fxci.lists WHERE day = '2026-04-13'", '"nothing" not found'),
         ("SELECT SUM(day) FROM fxci.lists WHERE day = '2026-04-13'", "^SUM does not take"),
-        ("SELECT * FROM fxci.nothing", "known ones are fxci.lists, .*, fxci_derived.tasks_v2"),
+        ("SELECT * FROM fxci.nothing", "known ones are .*, fxci.lists, .*, fxci_derived.tasks_v2"),
         ("SELECT SUM(x) FROM UNNEST([9223372036854775807, 1]) AS x", "."),
         (
             "SELECT x FROM fxci.task_runs AS r, UNNEST(SPLIT(SUBSTR(r.state, 1))) AS x "

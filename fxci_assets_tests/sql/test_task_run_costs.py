@@ -103,13 +103,13 @@ def test_cost_and_uptime_are_each_summed_before_they_are_joined(small: Small) ->
 
 
 def test_costs_and_uptime_are_of_the_day_and_the_thirty_before_it(small: Small) -> None:
-    small.put(TASK_RUNS, run_of(900))
+    small.put(TASK_RUNS, run_of(896))
     for days, amount in ((1, 32.0), (0, 1.0), (-7, 2.0), (-30, 4.0), (-31, 64.0)):
         small.put(WORKER_COSTS, cost("1234", amount), day=days_after(days))
-        small.put(WORKER_USAGE, usage("1234", amount * 1000), day=days_after(days))
+        small.put(WORKER_USAGE, usage("1234", amount * 1024), day=days_after(days))
     rows = small.build(TASK_RUN_COSTS)
     assert columns(rows, "attribution_worker_cost", "attribution_worker_uptime", "run_cost") == [
-        (7.0, 7000.0, 0.9)
+        (7.0, 7168.0, 0.875)
     ]
 
 

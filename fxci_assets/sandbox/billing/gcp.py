@@ -323,7 +323,7 @@ def _machine_skus(machine_type: str, spot: bool) -> tuple[_Sku, _Sku]:
 
 
 def _template(day: dt.date, project: str, zone: str, sku: _Sku) -> dict[str, object]:
-    """What is the same in all rows of a SKU. An amount is that of one pricing unit."""
+    """What is the same in all rows of a SKU. The usage is that of one pricing unit."""
     number = _PROJECT_NUMBERS[project]
     region = zone.rpartition("-")[0]
     price = Decimal(str(sku.price))
@@ -410,7 +410,7 @@ def _worker_template(
 
 
 def _discounts(worker: Worker) -> list[dict[str, object]]:
-    """The credits of a machine's time. An amount is that for a cost of one dollar."""
+    """The credits of a machine's time, for a cost of one dollar."""
     shares: Mapping[str, float] = {}
     if worker.spot:
         shares = {"DISCOUNT": GCP_MACHINES[worker.machine_type].spot_discount}
@@ -462,6 +462,7 @@ def _resources(rows: list[_Row]) -> pa.Array:
 
 
 def _usage(table: pa.Table, pricing_units: pa.Array) -> pa.Array:
+    """The templates' usage, which is that of one pricing unit, for so many of them."""
     of_one = table.column("usage").combine_chunks()
     return pa.StructArray.from_arrays(
         [
@@ -475,6 +476,7 @@ def _usage(table: pa.Table, pricing_units: pa.Array) -> pa.Array:
 
 
 def _credits(table: pa.Table, costs: pa.Array) -> pa.Array:
+    """The templates' credits, which are those of one dollar, for these costs."""
     of_a_dollar = table.column("credits").combine_chunks()
     credits = of_a_dollar.flatten()
     costs = costs.take(pc.list_parent_indices(of_a_dollar))
