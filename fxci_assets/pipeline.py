@@ -144,7 +144,8 @@ class Pipeline:
 
     def floor(self) -> dt.date:
         """The first day that is ever built; earlier ones are never stale and never written."""
-        return self.first_day
+        taken_over = self.archive.baseline.floor()
+        return self.first_day if taken_over is None else max(self.first_day, taken_over)
 
     def drain(
         self,

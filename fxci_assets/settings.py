@@ -2,7 +2,8 @@
 
 An explicit configuration file beats the environment (`FXCI_ETL_<SECTION>_<KEY>`), which beats
 `$XDG_CONFIG_HOME/fxci-etl/config.toml`, which beats the defaults. The names of the sections
-pulse, bigquery and storage and their keys exist outside this project and stay. What a setting is
+pulse, bigquery, storage, monitoring and taskcluster and of most of their keys exist outside this
+project and stay. What a setting is
 used for does not belong here; a command calls `require` for what it needs before it does anything.
 """
 
@@ -11,19 +12,25 @@ from __future__ import annotations
 import datetime as dt
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import msgspec
 
-Deployment = Literal["sandbox", "local"]
+Deployment = Literal["sandbox", "local", "production"]
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535, description="a port, 1 to 65535")]
 Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number above 0")]
 # Bounded so that the calendar has a day so long ago.
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500, description="days, 0 to 36500")]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9, description="seconds above 0, up to 1e9")]
+Identifier = Annotated[
+    str, msgspec.Meta(pattern=r"^\w+$", description="a name of letters, digits and underscores")
+]
+ProjectName = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*$", description="the id of a GCP project")
+]
 TableName = Annotated[
     str,
     msgspec.Meta(
@@ -79,11 +86,43 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool = True
 
 
-class BigQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Names of the warehouse: the same in a local folder."""
+class BigQueryTables(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tables that the old job fills are called; by its own words for them."""
 
-    project: str = "moz-fx-data-shared-prod"
-    dataset: str = "fxci_derived"
+    metrics: Identifier = "worker_metrics_v1"
+    tasks: Identifier = "tasks_v2"
+    runs: Identifier = "task_runs_v1"
+    taskdefinitions: Identifier = "task_definitions_v1"
+
+
+class BigQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The warehouse, and its names: these are the same in a local folder."""
+
+    project: ProjectName = "moz-fx-data-shared-prod"
+    dataset: Identifier = "fxci_derived"
+    credentials: Secret | None = None
+    tables: BigQueryTables = BigQueryTables()
+    # Unset, the views are left alone: a second deployment must not move the public ones.
+    view_dataset: Identifier | None = None
+    # Others may deploy the tables; then one that is missing is an error.
+    create_tables: bool = True
+    max_query_bytes: Count = 1_000_000_000_000
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """The bucket of the archive, which the old job leaves files in too."""
+
+    project: ProjectName | None = None
+    bucket: str | None = None
+    prefix: str = "fxci-assets"
+    credentials: Secret | None = None
+
+
+class Taskcluster(msgspec.Struct, frozen=True, kw_only=True):
+    """The queue's API, for the definitions and states of tasks."""
+
+    rooturl: str = "https://firefox-ci-tc.services.mozilla.com"
+    request_seconds: Seconds = 60.0
 
 
 class Monitoring(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +198,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_days: Days = 7
     pulse: Pulse = Pulse()
     bigquery: BigQuery = BigQuery()
+    storage: Storage = Storage()
+    taskcluster: Taskcluster = Taskcluster()
     monitoring: Monitoring = Monitoring()
     billing: Billing = Billing()
     drain: Drain = Drain()
@@ -217,21 +258,34 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
             if environment.get(name):
                 values[field.name] = _convert(environment[name], field.type, name)
             continue
-        section: dict[str, object] = {}
-        for setting in msgspec.structs.fields(field.type):
-            name = variable(field.name, setting.name)
-            for content, source in (
-                (_get(explicit, field.name, setting.name), config),
-                (environment.get(name) or None, None),
-                (_get(implicit, field.name, setting.name), default),
-            ):
-                if content is not None:
-                    label = f"[{field.name}] {setting.name} in {source}" if source else name
-                    section[setting.name] = _convert(content, setting.type, label)
-                    break
-        values[field.name] = field.type(**section)
+        sources = ((explicit, config), (environment, None), (implicit, default))
+        values[field.name] = _section(field.type, (field.name,), sources)
     settings = Settings(**values)  # type: ignore[arg-type]
     return msgspec.structs.replace(settings, sandbox_dir=settings.sandbox_dir.absolute())
+
+
+Source = tuple[Mapping[str, object], Path | None]
+"""A configuration file's content and where it is; the environment is no file."""
+
+
+def _section(
+    type: type[msgspec.Struct], name: tuple[str, ...], sources: Sequence[Source]
+) -> msgspec.Struct:
+    """A section, from the first of the sources that has each setting."""
+    found: dict[str, object] = {}
+    for setting in msgspec.structs.fields(type):
+        if isinstance(setting.default, msgspec.Struct):
+            inner = setting.default.__class__
+            found[setting.name] = _section(inner, (*name, setting.name), sources)
+            continue
+        for content, file in sources:
+            full = variable("_".join(name), setting.name)
+            value = _get(content, (*name, setting.name)) if file else content.get(full) or None
+            if value is not None:
+                label = f"[{'.'.join(name)}] {setting.name} in {file}" if file else full
+                found[setting.name] = _convert(value, setting.type, label)
+                break
+    return type(**found)
 
 
 def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
@@ -249,9 +303,14 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _get(config: Mapping[str, object], section: str, key: str) -> object:
-    content = config.get(section)
-    return content.get(key) if isinstance(content, dict) else None
+def _get(config: Mapping[str, object], name: Sequence[str]) -> object:
+    """What stands in a file under some keys, one in the other. Case does not matter: rootUrl."""
+    content: object = config
+    for key in name:
+        if not isinstance(content, dict):
+            return None
+        content = next((value for k, value in content.items() if k.lower() == key), None)
+    return content
 
 
 def _hook(type: type, value: object) -> object:

@@ -195,7 +195,7 @@ def test_unknown_names_are_ignored(home: dict[str, str], tmp_path: Path) -> None
 
 
 WRONG = [
-    ("FXCI_DEPLOYMENT", "production", "must be sandbox or local"),
+    ("FXCI_DEPLOYMENT", "staging", "must be sandbox or local or production"),
     ("FXCI_START_DATE", "yesterday", "must be a date such as 2024-07-08"),
     ("FXCI_SANDBOX_TASKS_PER_DAY", "0", "must be a whole number above 0"),
     ("FXCI_SANDBOX_DAYS", "-1", "must be days, 0 to 36500"),

@@ -1,7 +1,7 @@
 """Durable files: what was received, what could not be used, and the state of queues and rebuilds.
 
-`store` makes bytes durable; `events`, `uptime`, `quarantine` and `records` say what lies in the
-files. Event and uptime files are append-only: never rewritten, renamed over or compacted. What
+`store` makes bytes durable; `events`, `uptime`, `baseline`, `quarantine` and `records` say what
+lies in the files. Event and uptime files are append-only: never rewritten, renamed over or compacted. What
 their contents mean is `fxci_assets.taskcluster` and `fxci_assets.uptime`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fxci_assets.archive.baseline import Baseline
 from fxci_assets.archive.events import EventFiles
 from fxci_assets.archive.quarantine import Quarantine
 from fxci_assets.archive.records import BuildRecords, QueueRecords
@@ -25,6 +26,7 @@ class Archive:
     queues: QueueRecords
     uptime: UptimeFetches
     builds: BuildRecords
+    baseline: Baseline
 
     @classmethod
     def over(cls, store: Store, target: str) -> Archive:
@@ -35,4 +37,5 @@ class Archive:
             QueueRecords(store),
             UptimeFetches(store),
             BuildRecords(store, target),
+            Baseline(store, target),
         )

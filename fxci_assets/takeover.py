@@ -1,0 +1,127 @@
+"""Taking the tables over from the job that filled them before.
+
+That job filed rows under the day on which it processed them, and its messages are gone: to build
+one of its days from what late messages tell would replace a complete day by a few rows. So on the
+first drain, on day T, before anything is written, the rows of the partitions T-7 to T are copied to
+the archive, each under the day on which it happened, and T-7 becomes the floor: nothing earlier is
+ever written. A day is built from these rows and from its messages, and messages win by key.
+
+Every step can be repeated, and the floor is recorded last: a takeover that is broken off begins
+again, with the same days, and nothing has been built before it is done.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+import pyarrow.compute as pc
+
+from fxci_assets import sql
+from fxci_assets.archive import Archive
+from fxci_assets.archive.store import Store
+from fxci_assets.drain import DrainReport, file_messages
+from fxci_assets.resources.pulse import Message
+from fxci_assets.resources.warehouse import Warehouse
+from fxci_assets.tables import Table
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX
+
+_log = logging.getLogger(__name__)
+
+DAYS_BACK = 7
+"""A run that is resolved today can be of a task that was created six days ago."""
+
+FAILED_EVENTS = "failed-pulse-events-bigquery.json"
+"""What the old job had acknowledged and could not store, in the bucket."""
+
+
+class TakeoverError(Exception):
+    """The tables cannot be taken over. One line."""
+
+
+def is_due(archive: Archive) -> bool:
+    """Whether the tables are still to be taken over: nothing has been archived yet."""
+    if archive.baseline.floor() is not None:
+        return False
+    return archive.baseline.began() is not None or not archive.events.days()
+
+
+def take_over(
+    archive: Archive,
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    names: Mapping[str, str],
+    today: dt.date,
+) -> dt.date:
+    """Keep the rows of the last days, and record the floor. Returns it.
+
+    Raises what the warehouse and the archive raise; then nothing has been taken over.
+    """
+    last = archive.baseline.begin(today)
+    first = last - dt.timedelta(days=DAYS_BACK)
+    for table in tables:
+        query = sql.text(f"takeover/{table.name}.sql", names)
+        for number in range(DAYS_BACK + 1):
+            partition = first + dt.timedelta(days=number)
+            rows = warehouse.query(query, {"day": partition, "first": first, "last": last})
+            columns = [column.name for column in table.columns]
+            # Its own day too where it keeps none: it must be built anew, without the rows that
+            # are kept elsewhere.
+            for day in sorted({partition, *pc.unique(rows["kept_under"]).to_pylist()}):
+                of_day = rows.filter(pc.equal(rows["kept_under"], day)).select(columns)
+                archive.baseline.write(table, day, partition, of_day)
+            _log.info("%s %s: %d rows taken over", table.name, partition, len(rows))
+    archive.baseline.finish(first)
+    return first
+
+
+def import_failed_events(
+    archive: Archive, bucket: Store, first_day: dt.date, clock: Callable[[], dt.datetime]
+) -> DrainReport:
+    """File the messages that the old job acknowledged and could not store; their file stays where
+    it is. They have lost their exchange, which their task's state tells.
+
+    Filing them again changes nothing. Raises TakeoverError where the file is not a list of
+    messages.
+    """
+    report = DrainReport()
+    try:
+        data = bucket.read(FAILED_EVENTS)
+    except FileNotFoundError:
+        return report
+    try:
+        entries = msgspec.json.decode(data, type=list[_Failed])
+    except msgspec.MsgspecError as error:
+        raise TakeoverError(
+            f"{bucket.uri(FAILED_EVENTS)} is not a list of messages ({error}); "
+            "move it away to go on without it"
+        ) from error
+    messages = [Message(_exchange(entry.data), "imported", bytes(entry.data)) for entry in entries]
+    if messages:
+        file_messages(messages, clock(), archive, first_day, report)
+    return report
+
+
+class _Failed(msgspec.Struct):
+    data: msgspec.Raw
+
+
+class _Status(msgspec.Struct):
+    state: str
+
+
+class _Event(msgspec.Struct):
+    status: _Status
+
+
+def _exchange(body: msgspec.Raw) -> str:
+    """The exchange that a message came from. Of one that does not say, that of exceptions: filing
+    finds out what is wrong with it."""
+    try:
+        state = msgspec.json.decode(body, type=_Event).status.state
+    except msgspec.MsgspecError:
+        state = "exception"
+    kind = state if state in ("completed", "failed") else "exception"
+    return f"{EXCHANGE_PREFIX}task-{kind}"
