@@ -1,7 +1,7 @@
 """A partition in a local folder: a file for each write, of which the newest is current.
 
-Here belong how rows become a durable Parquet file, which rows are refused, how the files are
-named and when superseded ones go. How they are read is `local_warehouse`. This needs no more than
+Here belong how a file becomes durable, how the files are named and when superseded ones go. What
+is in a file is `parquet_rows`; how they are read, `local_warehouse`. This needs no more than
 pyarrow, as the drain has a memory budget.
 """
 
@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fxci_assets import durable
-from fxci_assets.resources.warehouse import PartitionWrite, WarehouseError
+from fxci_assets.resources import parquet_rows
+from fxci_assets.resources.warehouse import PartitionWrite
 from fxci_assets.rows_hash import RowsHash
 from fxci_assets.tables import Relation, arrow_schema
 
@@ -44,7 +43,8 @@ def replace(
     temporary = folder / f"{durable.TEMPORARY}{uuid.uuid4().hex}"
     try:
         hashed = RowsHash()
-        _write_file(temporary, table, day, hashed.over(rows), labels)
+        parquet_rows.write(temporary, table, day, hashed.over(rows), labels)
+        durable.sync(temporary)
         before_commit()
         path = folder / _next_name(folder, table)
         temporary.rename(path)
@@ -72,73 +72,6 @@ def entries(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return []
-
-
-def _write_file(
-    path: Path,
-    table: Relation,
-    day: dt.date | None,
-    rows: Iterable[pa.RecordBatch],
-    labels: Mapping[str, str],
-) -> None:
-    schema = arrow_schema(table)
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-        for batch in rows:
-            _check_batch(table, day, batch, schema)
-            writer.write_batch(batch)
-        if labels:
-            writer.add_key_value_metadata(dict(labels))
-    durable.sync(path)
-
-
-def _check_batch(
-    table: Relation, day: dt.date | None, batch: pa.RecordBatch, schema: pa.Schema
-) -> None:
-    of_day = table.name if day is None else f"{table.name} of {day}"
-    if not batch.schema.equals(schema):
-        raise WarehouseError(
-            f"{of_day}: the rows do not have the table's schema; "
-            f"{_difference(batch.schema, schema)}"
-        )
-    for field, column in zip(schema, batch.columns, strict=True):
-        null = _null_where_required(field, column)
-        if null is not None:
-            raise WarehouseError(f"{of_day}: a row has no {null}, which is required")
-    if day is None or table.partition_column is None:
-        return
-    days = pc.cast(batch.column(table.partition_column), pa.date32(), safe=False)
-    others = days.filter(pc.fill_null(pc.not_equal(days, pa.scalar(day, pa.date32())), True))
-    if len(others):
-        raise WarehouseError(f"{of_day}: a row's {table.partition_column} is {others[0].as_py()}")
-
-
-def _difference(found: pa.Schema, expected: pa.Schema) -> str:
-    for field in expected:
-        index = found.get_field_index(field.name)
-        if index < 0:
-            return f"{field.name} is missing"
-        if not found.field(index).equals(field):
-            return f"{_described(found.field(index))} where {_described(field)} is expected"
-    extra = [name for name in found.names if name not in expected.names]
-    return f"{extra[0]} is unknown" if extra else "the columns are in another order"
-
-
-def _described(field: pa.Field) -> str:
-    return f"{field.name} {field.type}{'' if field.nullable else ' not null'}"
-
-
-def _null_where_required(field: pa.Field, values: pa.Array) -> str | None:
-    """The dotted name of a required field that is NULL in some row."""
-    if not field.nullable and values.null_count:
-        return str(field.name)
-    if pa.types.is_struct(field.type):
-        for index in range(field.type.num_fields):
-            inner = _null_where_required(field.type.field(index), values.field(index))
-            if inner is not None:
-                return f"{field.name}.{inner}"
-    if pa.types.is_list(field.type) and values.flatten().null_count:
-        return f"{field.name} element"
-    return None
 
 
 def _names(folder: Path) -> list[str]:

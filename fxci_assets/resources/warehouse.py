@@ -1,14 +1,15 @@
 """The warehouse: partitions are written and replaced, tables are queried in BigQuery's dialect.
 
-The interface only. `local_warehouse` is a folder of Parquet files. What a table is, is
-`fxci_assets.tables`; when a partition is rebuilt, `fxci_assets.freshness`.
+The interface only. `local_warehouse` is a folder of Parquet files, `bigquery_warehouse` is
+BigQuery. What a table is, is `fxci_assets.tables`; when a partition is rebuilt,
+`fxci_assets.freshness`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ class PartitionWrite:
     rows: int
     data_version: str
     """The same for the same rows."""
+    job: Mapping[str, str | int] = field(default_factory=dict)
+    """What the engine tells of the work, such as the bytes that it billed; none of a local file."""
 
 
 class WarehouseError(Exception):
