@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from fxci_assets.pipeline import Pipeline, Rebuilt
     from fxci_assets.settings import Settings
 
+# By name, because this module is also run as __main__.
+_log = logging.getLogger("fxci_assets.cli")
+
 DAY = click.DateTime(["%Y-%m-%d"])
 
 P = ParamSpec("P")
@@ -134,7 +137,7 @@ class Group(click.Group):
             raise
         except Exception as error:
             if ctx.ensure_object(Context).verbosity > 1:
-                logging.getLogger(__name__).debug("the whole error", exc_info=True)
+                _log.debug("the whole error", exc_info=True)
             click.echo(f"fxci-etl: {one_line(error)}", err=True)
             ctx.exit(1)
 
@@ -165,8 +168,8 @@ class TakesSql(click.Command):
     """A command whose argument may begin with a comment, as the files in docs/queries do."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # No option has a blank in its name. The line break is none of the query.
-        return super().parse_args(ctx, [f"\n{a}" if re.match(r"--[^=]*?\s", a) else a for a in args])
+        # No option has a blank in its name; what begins with one is no option.
+        return super().parse_args(ctx, [f" {a}" if re.match(r"--[^=]*\s", a) else a for a in args])
 
 
 def command(
@@ -232,7 +235,7 @@ def pulse_drain(context: Context) -> None:
                 report = pipeline.drain(source, progress)
             say(report.describe())
         except Exception as error:
-            logging.getLogger(__name__).info("the drain failed", exc_info=True)
+            _log.info("the drain failed", exc_info=True)
             failed.append(one_line(error))
         try:
             # The others have schedules of their own, and DuckDB is not for a small container.
@@ -317,6 +320,7 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
     import pyarrow as pa
 
     from fxci_assets import dagster_events, deployments, printing
+    from fxci_assets.pipeline import Refused
     from fxci_assets.tables import WORKER_METRICS, arrow_schema
     from fxci_assets.uptime import UptimeOfDay
 
@@ -331,6 +335,11 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
         printing.show(table, "json")
         return
     pipeline.export_uptime(source, day)
+    if not pipeline.archive.uptime.files(day):
+        raise Refused(
+            f"the uptime of {day} was never fetched, and Cloud Monitoring is asked for the last "
+            f"{pipeline.uptime_retention.days} days only (FXCI_ETL_MONITORING_RETENTION_DAYS)"
+        )
     shown = Shown()
     try:
         pipeline.rebuild_each({day: [WORKER_METRICS]}, shown)
@@ -366,7 +375,8 @@ def billing_load(context: Context, source: str, files: tuple[Path, ...]) -> None
     if context.settings.deployment == "sandbox":
         raise SettingsError("the sandbox has simulated bills: set FXCI_DEPLOYMENT=local")
     days = load(deployments.warehouse(context.settings).fill, known[source], files)
-    say(f"{source}: {len(days):,} days" if days else f"{source}: all rows")
+    has_days = known[source].partition_column is not None
+    say(f"{source}: {len(days):,} days" if has_days else f"{source}: all rows")
 
 
 @command(main, "rebuild", example="fxci-etl rebuild --from 2026-04-01 --to 2026-04-07 task_runs_v1")
@@ -434,7 +444,7 @@ def status(context: Context) -> None:
         try:
             found = list(lines)
         except Exception as error:
-            logging.getLogger(__name__).info("%s: unknown", name, exc_info=True)
+            _log.info("%s: unknown", name, exc_info=True)
             failed.append(f"{name}: {one_line(error)}")
             found = [(name, "unknown")]
         for label, content in found:

@@ -72,12 +72,17 @@ def completed(
 
 
 def on_worker(
-    number: int, started: str = "09:00:00", resolved: str = "10:00:00", day: dt.date = DAY
+    number: int, day: dt.date = DAY, *, started: str | None = None, resolved: str | None = None
 ) -> Message:
-    """A task that ran on WORKER for an hour of a day, where nothing else is said."""
-    times = {"scheduled": f"{day}T00:00:00Z", "started": f"{day}T{started}Z"}
-    worker = {"workerGroup": ZONE, "workerId": WORKER}
-    only = run(0, f"{day}T{resolved}Z", **times, **worker)
+    """A task that ran on WORKER: for an hour of a day, where nothing else is said."""
+    only = run(
+        0,
+        resolved or f"{day}T10:00:00Z",
+        scheduled=f"{day - dt.timedelta(days=1)}T00:00:00Z",
+        started=started or f"{day}T09:00:00Z",
+        workerGroup=ZONE,
+        workerId=WORKER,
+    )
     return message(body(task_id(number), [only], {"kind": "test"}))
 
 
@@ -317,6 +322,14 @@ class Daemon:
                     end_datetime_utc=self._project.now,
                     iteration_times=self._schedule_times,
                 )
+            )
+
+    def stop(self, *schedules: str) -> None:
+        """These do not tick any more."""
+        for name in schedules:
+            schedule = self._repository().get_schedule(name)
+            self.instance.stop_schedule(
+                schedule.get_remote_origin_id(), schedule.selector_id, schedule
             )
 
     def backfill(self, assets: Sequence[str], days: Sequence[dt.date]) -> BulkActionStatus:

@@ -140,20 +140,20 @@ def test_dollars_that_differ(small: Small) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dollars", "passed"),
+    ("then", "now", "passed"),
     [
-        (1.0 + 9e-7, True),
-        (1.0 + 2e-6, False),
-        # Of large sums of either sign the sixth place says nothing.
-        (1_000_001.0, True),
+        ([1.0], [1.0 + 9e-7], True),
+        ([1.0], [1.0 + 2e-6], False),
+        # Among large amounts of either sign a dollar is within what adding floats up may do.
+        ([1.0, 1e9, -1e9], [2.0, 1e9, -1e9], True),
+        ([1.0, 1e8, -1e8], [2.0, 1e8, -1e8], False),
     ],
 )
 def test_dollars_that_differ_by_what_adding_floats_up_does(
-    small: Small, dollars: float, passed: bool
+    small: Small, then: list[float], now: list[float], passed: bool
 ) -> None:
-    others = [cost("2", 1e9), cost("3", -1e9)] if dollars > 2 else []
-    built_utilization(small, cost("1", 1.0 if dollars < 2 else 1_000_000.0), *others)
-    small.put(WORKER_COSTS, cost("1", dollars), *others)
+    built_utilization(small, *(cost(f"{n}", amount) for n, amount in enumerate(then)))
+    small.put(WORKER_COSTS, *(cost(f"{n}", amount) for n, amount in enumerate(now)))
     assert costs_add_up(small).passed is passed
 
 

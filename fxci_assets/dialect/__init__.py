@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fxci_assets.dialect.errors import DialectError, PartitionFilterError, QueryError
+from fxci_assets.dialect.errors import DialectError, PartitionFilterError, QueryError, raised
 from fxci_assets.dialect.functions import MACROS, SUPPORTED_FUNCTIONS
 from fxci_assets.dialect.parse import parse
 from fxci_assets.dialect.rewrite import Rewriter, Value
@@ -32,6 +32,7 @@ __all__ = [
     "PartitionFilterError",
     "QueryError",
     "Value",
+    "raised",
     "transpile",
 ]
 

@@ -257,6 +257,11 @@ def _rows_of(table: Relation, files: Sequence[Path]) -> str:
 
 
 def _in_one_line(error: Exception) -> str:
+    from fxci_assets.dialect import raised
+
+    ours = raised(str(error))
+    if ours is not None:
+        return ours
     line = str(error).splitlines()[0]
     line = re.sub(r"^(\w+ )*Error: ", "", line)
     if line == "unordered_map::at":

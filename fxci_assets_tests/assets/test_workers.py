@@ -56,9 +56,9 @@ def test_a_day_is_fetched_archived_and_built(
 def test_a_day_is_refused_until_ten_minutes_after_it_ended(
     project: Project, instance: dg.DagsterInstance
 ) -> None:
+    project.now = dt.datetime(2026, 4, 14, 0, 9, 59, 999_999, dt.UTC)
     project.fetched(up(60))
     project.pipeline.rebuild([WORKER_METRICS], DAY)
-    project.now = dt.datetime(2026, 4, 14, 0, 9, 59, 999_999, dt.UTC)
     early = project.execute("uptime", DAY, instance=instance)
     assert not early.success
     assert (

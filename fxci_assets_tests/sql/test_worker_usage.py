@@ -117,7 +117,9 @@ def test_the_rows_of_azure_are_those_that_cost(metered: Small) -> None:
         export=AZURE_TASKCLUSTER,
         current=["two"],
     )
-    metered.bill(AZURE_FXCI, machine_day("vm-b", day=days_after(1)), day=days_after(1))
+    for export, snapshot in ((AZURE_FXCI, "one"), (AZURE_TASKCLUSTER, "two")):
+        for day in (days_after(-1), days_after(1)):
+            metered.bill(export, machine_day("vm-b", snapshot=snapshot, day=day), day=day)
     rows = metered.build(WORKER_USAGE)
     assert columns(rows, "instance_id", "uptime") == [("VM-A", 4 * 3600.0), ("vm-a", 3 * 3600.0)]
 
