@@ -213,7 +213,7 @@ def pulse() -> None:
 
 @command(pulse, "drain", example="fxci-etl pulse drain -v")
 def pulse_drain(context: Context) -> None:
-    """Move all waiting messages to the archive, then rebuild the stale days.
+    """Move all waiting messages to the archive, then rebuild the stale days of their tables.
 
     Ends when the queues are empty, or at the bounds that [drain] sets. What is already archived
     is rebuilt even where pulse cannot be reached.
@@ -225,7 +225,7 @@ def pulse_drain(context: Context) -> None:
     shown = Shown()
     with memory.small():
         from fxci_assets import dagster_events, deployments
-        from fxci_assets.tables import TABLES
+        from fxci_assets.builders.tasks import TaskBuilder
 
         source = deployments.pulse(context.settings)
         pipeline = deployments.pipeline(context.settings)
@@ -239,7 +239,7 @@ def pulse_drain(context: Context) -> None:
             failed.append(one_line(error))
         try:
             # The others have schedules of their own, and DuckDB is not for a small container.
-            pipeline.rebuild_stale(shown, [t for t in TABLES if t.group == "pulse"])
+            pipeline.rebuild_stale(shown, TaskBuilder.tables)
         except Exception as error:
             failed.append(one_line(error))
     if report is not None:
@@ -320,7 +320,6 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
     import pyarrow as pa
 
     from fxci_assets import dagster_events, deployments, printing
-    from fxci_assets.pipeline import Refused
     from fxci_assets.tables import WORKER_METRICS, arrow_schema
     from fxci_assets.uptime import UptimeOfDay
 
@@ -329,17 +328,12 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
     day = date.date() if date else pipeline.today() - dt.timedelta(days=1)
     notice(context.settings)
     if dry_run:
-        fetch = pipeline.fetch_uptime(source, day)
+        fetch = pipeline.uptime(source, day)
         rows = UptimeOfDay(day, fetch.fetched_at, fetch.answers).batches(WORKER_METRICS)
         table = pa.Table.from_batches(rows, arrow_schema(WORKER_METRICS))
         printing.show(table, "json")
         return
-    pipeline.export_uptime(source, day)
-    if not pipeline.archive.uptime.files(day):
-        raise Refused(
-            f"the uptime of {day} was never fetched, and Cloud Monitoring is asked for the last "
-            f"{pipeline.uptime_retention.days} days only (FXCI_ETL_MONITORING_RETENTION_DAYS)"
-        )
+    pipeline.archive_uptime(source, day)
     shown = Shown()
     try:
         pipeline.rebuild_each({day: [WORKER_METRICS]}, shown)
@@ -478,6 +472,11 @@ def _stale_days(pipeline: Pipeline) -> Lines:
     if len(stale) > 20:
         yield "stale", f"and {len(stale) - 20:,} more"
     yield "stale days", f"{len(stale):,}"
+    waiting = pipeline.waiting()
+    for day in waiting[:20]:
+        yield "waiting", f"{day.table.name} {day.day}: {day.refusal}"
+    if waiting:
+        yield "waiting days", f"{len(waiting):,}"
 
 
 def _in_quarantine(pipeline: Pipeline) -> Lines:
@@ -528,7 +527,7 @@ def query(context: Context, sql: str, format_: str, limit: int | None) -> None:
 @main.group(epilog=example_of("fxci-etl quarantine list"))
 @common
 def quarantine() -> None:
-    """Messages that could not be used."""
+    """Messages and time series that could not be used."""
 
 
 @command(quarantine, "list", example="fxci-etl quarantine list --all")

@@ -43,6 +43,7 @@ from fxci_assets.archive.uptime import Fetch
 from fxci_assets.builders import all_builders
 from fxci_assets.definitions import build_defs
 from fxci_assets.pipeline import Pipeline
+from fxci_assets.resources.billing import BillingExports
 from fxci_assets.resources.monitoring import MonitoringError
 from fxci_assets.resources.pulse import Message
 from fxci_assets.sandbox.firefox_ci import World
@@ -51,7 +52,7 @@ from fxci_assets.settings import Settings
 from fxci_assets.tables import GCP, Source, Table, arrow_schema
 from fxci_assets_tests.events import DAY, FIRST_DAY, RECEIVED, body, message, run, task_id
 from fxci_assets_tests.pulse import MemoryPulse
-from fxci_assets_tests.sql.small import LEVEL_1, LEVEL_3, NoBilling, Small, instance_hour
+from fxci_assets_tests.sql.small import LEVEL_1, LEVEL_3, Small, instance_hour
 
 _log = logging.getLogger("daemon")
 
@@ -149,7 +150,7 @@ class Project:
                 self.settings,
                 deployments.archive(self.settings),
                 deployments.warehouse(self.settings),
-                all_builders(self.settings, NoBilling()),
+                all_builders(self.settings, BillingExports()),
                 self._clock,
             )
             sources = {"pulse": self.pulse, "monitoring": self.monitoring}

@@ -62,7 +62,7 @@ def failed(found: dict[str, dg.AssetCheckEvaluation]) -> list[str]:
 
 
 def costs_are_built(project: Project) -> None:
-    project.pipeline.export_uptime(project.monitoring, DAY)
+    project.pipeline.archive_uptime(project.monitoring, DAY)
     project.pipeline.rebuild([WORKER_METRICS, *(derived.table for derived in DERIVED)], DAY)
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -89,7 +89,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     pipeline.drain(MemoryPulse(odd_tasks(world, DAYS[2]), received_at=NOW))
     monitoring = deployments.monitoring(settings, lambda: NOW)
     for day in DAYS:
-        pipeline.export_uptime(monitoring, day)
+        pipeline.archive_uptime(monitoring, day)
     pipeline.rebuild_each(dict.fromkeys([*EARLIER, *DAYS, TODAY], PULSE))
     pipeline.rebuild_each(dict.fromkeys(DAYS, DERIVED))
     environment = {
@@ -150,6 +150,8 @@ def odd_tasks(world: World, day: dt.date) -> list[Message]:
             message(body(task_id(number), long_lived(day), {"project": "try"}, cancelled))
             for number, day in enumerate(LAST_RUNS, 5)
         ),
+        # One whose message lacks what its task needs: a run without a task.
+        message(body(task_id(7), [late], {}, cancelled | {"schedulerId": None})),
     ]
 
 
@@ -184,10 +186,12 @@ def ago(today: dt.date, days: int) -> dt.date:
     return today - dt.timedelta(days=days)
 
 
-def runs_of(rows: Rows, first: dt.date, last: dt.date) -> pd.DataFrame:
+def runs_of(
+    rows: Rows, first: dt.date, last: dt.date, how: Literal["inner", "left"] = "inner"
+) -> pd.DataFrame:
     """The runs of some days, each with its task and, where it has one, its cost."""
-    runs = days(rows.runs, first, last)
-    runs = runs.merge(rows.tasks.drop(columns="submission_date"), on="task_id", validate="m:1")
+    tasks = rows.tasks.drop(columns="submission_date")
+    runs = days(rows.runs, first, last).merge(tasks, on="task_id", how=how, validate="m:1")
     costs = rows.costs[["task_id", "run_id", "run_cost"]]
     runs = runs.merge(costs, on=["task_id", "run_id"], how="left", validate="1:1")
     runs["queued"] = seconds(runs["started"] - runs["scheduled"])
@@ -288,10 +292,10 @@ def daily_volume_by_project(rows: Rows, today: dt.date) -> list[Row]:
             "machine_hours": rounded(hours(runs["ran"]), 1),
         }
         for key, runs in groups(
-            runs_of(rows, ago(today, 30), ago(today, 1)), "submission_date", "project"
+            runs_of(rows, ago(today, 30), ago(today, 1), "left"), "submission_date", "project"
         )
     ]
-    return sorted(found, key=lambda r: (r["day"], -r["runs"], up(r["project"])))
+    return sorted(found, key=lambda r: (r["day"], up(r["project"])))
 
 
 def hours(values: pd.Series[Any]) -> float | None:

@@ -249,7 +249,7 @@ def costs_are_built(project: Project, *days: dt.date) -> None:
     """Nothing is stale, and each of the days has uptime, bills and what follows from them."""
     for day in days:
         project.bill_workers(2.0, day)
-        project.pipeline.export_uptime(project.monitoring, day)
+        project.pipeline.archive_uptime(project.monitoring, day)
     project.monitoring.asked.clear()
     tables = [TASKS, TASK_RUNS, WORKER_METRICS, *(derived.table for derived in DERIVED)]
     project.pipeline.rebuild_each(dict.fromkeys(days, tables))
@@ -340,7 +340,7 @@ def test_derived_days_are_not_asked_for_while_the_bills_are_read(
 ) -> None:
     project.drain(completed(1))
     project.bill_workers(2.0)
-    project.pipeline.export_uptime(project.monitoring, DAY)
+    project.pipeline.archive_uptime(project.monitoring, DAY)
     project.pipeline.rebuild([WORKER_METRICS, WORKER_COSTS, WORKER_USAGE], DAY)
     daemon.put_run("costs", dg.DagsterRunStatus.STARTED, {})
     assert tick(project, daemon) == ["2026-04-13"]

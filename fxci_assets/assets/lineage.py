@@ -18,7 +18,7 @@ from fxci_assets.tables import BILLING, TABLES, Column, Relation, Table
 
 
 def columns_from(table: Table, asset: str, column: str) -> dg.TableColumnLineage:
-    """Each column from the one of an asset that holds all there is."""
+    """Every column from one column of another asset, such as a message's body."""
     deps = [dg.TableColumnDep(dg.AssetKey(asset), column)]
     return dg.TableColumnLineage(
         {name: deps for name in _names(table.columns) if name != table.partition_column}

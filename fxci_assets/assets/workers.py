@@ -71,7 +71,7 @@ def _fetch(
     failed: dict[dt.date, Exception] = {}
     for day in days:
         try:
-            pipeline.export_uptime(monitoring, day)
+            pipeline.archive_uptime(monitoring, day)
         except Exception as error:
             failed[day] = error
     return failed

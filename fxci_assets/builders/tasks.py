@@ -16,7 +16,7 @@ Files = tuple[str, ...]
 
 
 class TaskBuilder:
-    """Implements `builders.Builder[Files]`."""
+    """A `builders.Builder`."""
 
     tables = (TASKS, TASK_RUNS)
     derived = False

@@ -1,7 +1,7 @@
 """The clouds' billing exports: tables of the warehouse that others fill.
 
-The interface, and what it is where somebody loads the exports. How they are read is SQL; what
-columns they have is `fxci_assets.tables.billing`.
+Here belong what has to be so before they are read, and how they are loaded where they do not arrive
+on their own. How they are read is SQL; what columns they have is `fxci_assets.tables.billing`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,30 +18,37 @@ from fxci_assets.tables import BILLING, Source, arrow_schema
 
 
 class BillingError(Exception):
-    """There are no bills to read, or not such as can be read. One line."""
+    """A file is not an export that can be loaded. One line."""
 
 
-class BillingExports(Protocol):
-    """What has to be done before the bills of a day are read."""
+class BillingExports:
+    """Exports that arrive on their own."""
+
+    def refusal(self, day: dt.date) -> str | None:
+        """Why the bills of a day cannot be read now, or None."""
+        return None
 
     def refresh(self, day: dt.date) -> None:
         """Brings the exports of a day up to date, as far as that is ours to do."""
 
 
-class LoadedExports:
+class LoadedExports(BillingExports):
     """Exports that somebody has to load into the local warehouse."""
 
-    def __init__(self, is_filled: Callable[[Source], bool]) -> None:
+    def __init__(self, is_filled: Callable[[Source, dt.date | None], bool]) -> None:
         self._is_filled = is_filled
 
-    def refresh(self, day: dt.date) -> None:
-        """Raises BillingError where nothing was loaded."""
-        missing = [source.name for source in BILLING if not self._is_filled(source)]
+    def refusal(self, day: dt.date) -> str | None:
+        missing = [source.name for source in BILLING if not self._is_filled(source, None)]
         if missing:
-            raise BillingError(
-                f"the local warehouse has no billing exports ({', '.join(missing)}): the tables of "
-                "costs need them; see fxci-etl billing load --help"
+            return (
+                f"the local warehouse has no billing exports ({', '.join(missing)}): the tables "
+                "of costs need them; see fxci-etl billing load --help"
             )
+        # One of the clouds may have billed nothing.
+        if not any(self._is_filled(source, day) for source in BILLING if source.partition_column):
+            return f"no bill of {day} was loaded; see fxci-etl billing load --help"
+        return None
 
 
 _NO_DAY = dt.date(1970, 1, 1)

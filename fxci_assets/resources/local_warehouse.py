@@ -102,9 +102,12 @@ class LocalWarehouse:
         folder = self._folder(self._sources[source.name]) / _partition(source, day)
         partition_files.replace(folder, source, day, rows, {}, at_once)
 
-    def is_filled(self, source: Source) -> bool:
-        """Whether a source has any rows, or was made empty."""
-        return bool(self._current_files(self._sources[source.name]))
+    def is_filled(self, source: Source, day: dt.date | None = None) -> bool:
+        """Whether a source, or a day of it, was ever filled, be it with no rows."""
+        if day is None:
+            return bool(self._current_files(self._sources[source.name]))
+        folder = self._folder(self._sources[source.name]) / _partition(source, day)
+        return partition_files.current(folder) is not None
 
     def partitions(self, table: Table) -> Sequence[dt.date]:
         return [

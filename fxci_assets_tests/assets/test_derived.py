@@ -35,7 +35,7 @@ def world_of_three_days(root: Path) -> Project:
     project.pipeline.rebuild_stale(tables=TaskBuilder.tables)
     for day in DAYS:
         project.bill_workers(2.0, day)
-        project.pipeline.export_uptime(project.monitoring, day)
+        project.pipeline.archive_uptime(project.monitoring, day)
     project.pipeline.rebuild_stale(tables=[WORKER_METRICS])
     return project
 
@@ -120,6 +120,16 @@ def is_plot_of_png(markdown: object) -> None:
     assert image.startswith(b"\x89PNG\r\n")
     # An event is a row of Dagster's database.
     assert len(image) < 100_000
+
+
+@pytest.mark.parametrize("table", IN_ORDER)
+def test_the_newest_day_of_a_run_says_what_its_columns_are_made_of(
+    built: Built, table: str
+) -> None:
+    instance, _ = built
+    found = [e.metadata.get("dagster/column_lineage") for e in materialisations(instance, table)]
+    assert found[:-1] == [None, None]
+    assert isinstance(found[-1], dg.TableColumnLineage)
 
 
 def test_a_table_without_dollars_has_no_plot(built: Built) -> None:

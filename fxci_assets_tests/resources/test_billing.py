@@ -302,14 +302,21 @@ def test_a_whole_export_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_bills_that_were_loaded_are_there() -> None:
-    LoadedExports(lambda source: True).refresh(DAY)
+    assert LoadedExports(lambda source, day: True).refusal(DAY) is None
 
 
 def test_bills_that_are_missing_are_named() -> None:
     there = {GCP, AZURE_FXCI, AZURE_FXCI_LOOKUP, AZURE_TASKCLUSTER}
-    with pytest.raises(BillingError) as raised:
-        LoadedExports(lambda source: source in there).refresh(DAY)
-    assert str(raised.value) == (
+    assert LoadedExports(lambda source, day: source in there).refusal(DAY) == (
         "the local warehouse has no billing exports (azure_taskcluster_lookup): the tables of "
         "costs need them; see fxci-etl billing load --help"
+    )
+
+
+def test_a_day_needs_a_bill_of_one_of_the_clouds() -> None:
+    billed = LoadedExports(lambda source, day: day is None or source == AZURE_FXCI)
+    assert billed.refusal(DAY) is None
+    not_billed = LoadedExports(lambda source, day: day is None)
+    assert not_billed.refusal(DAY) == (
+        "no bill of 2026-04-13 was loaded; see fxci-etl billing load --help"
     )

@@ -16,9 +16,10 @@ from fxci_assets.builders import DayQuery, all_builders
 from fxci_assets.builders.derived import DERIVED, Derived
 from fxci_assets.dialect import Catalog, CatalogTable, transpile
 from fxci_assets.freshness import Inputs
+from fxci_assets.resources.billing import BillingExports
 from fxci_assets.settings import BigQuery, Billing, Monitoring, Settings
 from fxci_assets.tables import BILLING, TABLES, WORKER_COSTS, WORKER_USAGE, Relation, Table
-from fxci_assets_tests.sql.small import DAY, NoBilling
+from fxci_assets_tests.sql.small import DAY
 
 DEFAULT = Settings()
 SHORT = Settings(
@@ -37,7 +38,7 @@ PROJECT = "moz-fx-data-shared-prod"
 
 def day_query(table: Table, settings: Settings = DEFAULT) -> DayQuery:
     """What the builder of a table has the warehouse run for a day."""
-    [builder] = (b for b in all_builders(settings, NoBilling()) if table in b.tables)
+    [builder] = (b for b in all_builders(settings, BillingExports()) if table in b.tables)
     query = builder.build(deployments.archive(settings), DAY, Inputs("version", None), [table])
     assert isinstance(query, DayQuery)
     return query
@@ -112,11 +113,18 @@ def test_tables_are_named_in_full_and_known(text: str) -> None:
     assert names <= RELATIONS.keys()
 
 
+def read_by(text: str) -> set[str]:
+    return {RELATIONS[full_name(table)].name for table in scans(text)}
+
+
 @pytest.mark.parametrize("derived", DERIVED, ids=lambda derived: derived.table.name)
 def test_a_query_reads_what_it_is_said_to_read(derived: Derived) -> None:
-    said = [reads.table for reads in derived.reads] + [*derived.bills]
-    found = {RELATIONS[full_name(table)].name for table in scans(ROWS[derived.table.name])}
-    assert found == {relation.name for relation in said}
+    for_rows = {r.table.name for r in derived.reads} | {bill.name for bill in derived.bills}
+    for_counts = {reads.table.name for reads in derived.counts_read}
+    assert read_by(ROWS[derived.table.name]) == for_rows
+    counts = COUNTS.get(f"{derived.table.name}.counts")
+    also_read = read_by(counts) - for_rows - {derived.table.name} if counts else set()
+    assert also_read == for_counts
 
 
 @each_query

@@ -344,7 +344,7 @@ def test_no_day_is_built_while_a_day_of_the_window_has_costs_and_no_usage(
         small.rebuild(TASK_RUN_COSTS)
     assert str(refusal.value) == (
         f"task_run_costs_v1: {day} has a partition in worker_costs_v1 and none in "
-        "worker_usage_v1; build worker_usage_v1 first"
+        f"worker_usage_v1; run fxci-etl rebuild --from {day} --to {day} worker_usage_v1"
     )
     assert small.warehouse.partitions(TASK_RUN_COSTS) == []
     small.put(WORKER_USAGE, usage("1234", 3600.0), day=days_after(days))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fxci_assets.freshness import Tallied
-from fxci_assets.resources.billing import BillingError, LoadedExports
+from fxci_assets.pipeline import NotReady
+from fxci_assets.resources.billing import BillingExports, LoadedExports
 from fxci_assets.settings import Monitoring, Settings
 from fxci_assets.tables import AZURE_FXCI, AZURE_TASKCLUSTER, GCP, WORKER_COSTS, WORKER_METRICS
 from fxci_assets_tests.sql.small import (
@@ -377,7 +378,7 @@ def test_a_day_without_bills_is_empty(small: Small) -> None:
 
 
 def test_the_exports_are_brought_up_to_date_before_they_are_read(tmp_path: Path) -> None:
-    class Billing:
+    class Billing(BillingExports):
         def refresh(self, day: dt.date) -> None:
             small.bill(GCP, instance_hour(f"asked for {day}"))
 
@@ -390,7 +391,7 @@ def test_no_day_is_built_from_exports_that_nobody_has_loaded(tmp_path: Path) -> 
     small = Small(tmp_path, billing=LoadedExports(Small(tmp_path).warehouse.is_filled))
     small.bill(GCP, instance_hour())
     small.bill_azure(machine_day(), export=AZURE_FXCI)
-    with pytest.raises(BillingError, match=r"\(azure_taskcluster, azure_taskcluster_lookup\)"):
+    with pytest.raises(NotReady, match=r"\(azure_taskcluster, azure_taskcluster_lookup\)"):
         small.rebuild(WORKER_COSTS)
     assert small.warehouse.partitions(WORKER_COSTS) == []
     small.bill_azure(export=AZURE_TASKCLUSTER)
