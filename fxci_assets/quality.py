@@ -227,7 +227,9 @@ def bill_is_complete(
 
 def costs_add_up(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
     """On each day, what `worker_utilization_v1` says was billed is what `worker_costs_v1` does.
-    Days that are to be built again are not looked at: their costs may have changed."""
+    Days that are to be built again, or never were, are not looked at."""
+    known = {*pipeline.warehouse.partitions(WORKER_UTILIZATION)}
+    known |= {*pipeline.archive.builds.built_days(WORKER_UTILIZATION.name)}
     stale = {one.day for one in pipeline.stale(first, [WORKER_UTILIZATION])}
     by_day = pipeline.warehouse.query(
         "SELECT IFNULL(utilization.day, costs.day) AS day, "
@@ -245,7 +247,7 @@ def costs_add_up(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
     bad = [
         row
         for row in by_day.sort_by("day").to_pylist()
-        if row["day"] not in stale
+        if row["day"] in known - stale
         and abs(row["in_utilization"] - row["in_costs"]) > 1e-6 + 1e-9 * row["size"]
     ]
     return Finding(

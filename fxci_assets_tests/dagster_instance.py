@@ -17,6 +17,7 @@ import types
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -219,20 +220,24 @@ class Project:
         config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a job, of a day or of a range of days, as its launch in the UI would; `config` is by
-        table."""
-        tags = {}
+        table, else the job's."""
+        definition = self.defs.resolve_job_def(job)
+        tags: dict[str, str] = {}
+        run_config: Mapping[str, Any] = {}
         if first is not None:
             tags = {
                 "dagster/asset_partition_range_start": first.isoformat(),
                 "dagster/asset_partition_range_end": (last or first).isoformat(),
             }
+            run_config = definition.get_run_config_for_partition_key(first.isoformat())
+        ops = run_config.get("ops", {})
+        if config is not None:
+            ops = {name: {"config": given} for name, given in config.items()}
         with freeze_time(self.now):
-            return self.defs.resolve_job_def(job).execute_in_process(
+            return definition.execute_in_process(
                 instance=instance,
                 tags=tags,
-                run_config={"ops": {name: {"config": given} for name, given in config.items()}}
-                if config
-                else None,
+                run_config={"ops": {name: op for name, op in ops.items() if name in (only or ops)}},
                 raise_on_error=False,
                 asset_selection=[dg.AssetKey(name) for name in only] if only else None,
             )

@@ -17,6 +17,8 @@ ordered by that.
 
 from __future__ import annotations
 
+import re
+
 SUPPORTED_FUNCTIONS: tuple[str, ...] = (
     "ABS",
     "ANY_VALUE",
@@ -474,4 +476,21 @@ CREATE MACRO bq_quantile(x, n, k) AS CASE WHEN x IS NULL OR k IS NULL THEN NULL
   ELSE bq_rank(x, n, k) END;
 CREATE MACRO bq_safe_quantile(x, n, k) AS CASE WHEN k >= 0 AND k <= n THEN bq_rank(x, n, k) END;
 """
-"""Run once on each connection, before a transpiled query."""
+"""All macros that a transpiled query may call."""
+
+_MACROS = {
+    re.match(r"CREATE MACRO (\w+)", macro)[1]: macro  # type: ignore[index]
+    for macro in re.split(r"\n(?=CREATE MACRO )", MACROS.strip())
+}
+_CALLED = {name: set(re.findall(r"\bbq_\w+", macro)) for name, macro in _MACROS.items()}
+
+
+def macros_of(sql: str) -> str:
+    """The macros that a transpiled query calls, and those that these call. To create all of them
+    takes longer than most queries."""
+    needed: set[str] = set()
+    found = set(re.findall(r"\bbq_\w+", sql)) & _MACROS.keys()
+    while found:
+        needed |= found
+        found = {name for macro in found for name in _CALLED[macro]} & _MACROS.keys() - needed
+    return "\n".join(macro for name, macro in _MACROS.items() if name in needed)

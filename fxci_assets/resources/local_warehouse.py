@@ -163,15 +163,13 @@ class LocalWarehouse:
         self, connection: duckdb.DuckDBPyConnection, query: DuckQuery, threads: int | None
     ) -> None:
         """The macros and a view for each table in the query; then only the root can be read."""
-        from fxci_assets.dialect import MACROS
-
         root = _quoted(str(self._root))
         connection.execute("SET TimeZone = 'UTC'")
         if threads is not None:
             connection.execute(f"SET threads = {threads}")
         connection.execute(f"SET temp_directory = {_quoted(str(self._root / '.duckdb'))}")
         connection.execute(f"SET allowed_directories = [{root}]")
-        connection.execute(MACROS)
+        connection.execute(query.macros)
         for name in query.tables:
             rows = _rows_of(self._relations[name], self._current_files(name))
             schema, table = (f'"{part}"' for part in name.split("."))
