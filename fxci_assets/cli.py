@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from fxci_assets.pipeline import Pipeline, Rebuilt
     from fxci_assets.settings import Settings
 
+# By name, because this module is also run as __main__.
+_log = logging.getLogger("fxci_assets.cli")
+
 DAY = click.DateTime(["%Y-%m-%d"])
 
 P = ParamSpec("P")
@@ -134,7 +137,7 @@ class Group(click.Group):
             raise
         except Exception as error:
             if ctx.ensure_object(Context).verbosity > 1:
-                logging.getLogger(__name__).debug("the whole error", exc_info=True)
+                _log.debug("the whole error", exc_info=True)
             click.echo(f"fxci-etl: {one_line(error)}", err=True)
             ctx.exit(1)
 
@@ -165,8 +168,8 @@ class TakesSql(click.Command):
     """A command whose argument may begin with a comment, as the files in docs/queries do."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # No option has a blank in its name. The line break is none of the query.
-        return super().parse_args(ctx, [f"\n{a}" if re.match(r"--[^=]*?\s", a) else a for a in args])
+        # No option has a blank in its name; what begins with one is no option.
+        return super().parse_args(ctx, [f" {a}" if re.match(r"--[^=]*\s", a) else a for a in args])
 
 
 def command(
@@ -210,7 +213,7 @@ def pulse() -> None:
 
 @command(pulse, "drain", example="fxci-etl pulse drain -v")
 def pulse_drain(context: Context) -> None:
-    """Move all waiting messages to the archive, then rebuild the stale days.
+    """Move all waiting messages to the archive, then rebuild the stale days of their tables.
 
     Ends when the queues are empty, or at the bounds that [drain] sets. What is already archived
     is rebuilt even where pulse cannot be reached.
@@ -222,7 +225,7 @@ def pulse_drain(context: Context) -> None:
     shown = Shown()
     with memory.small():
         from fxci_assets import dagster_events, deployments
-        from fxci_assets.tables import TABLES
+        from fxci_assets.builders.tasks import TaskBuilder
 
         source = deployments.pulse(context.settings)
         pipeline = deployments.pipeline(context.settings)
@@ -232,11 +235,11 @@ def pulse_drain(context: Context) -> None:
                 report = pipeline.drain(source, progress)
             say(report.describe())
         except Exception as error:
-            logging.getLogger(__name__).info("the drain failed", exc_info=True)
+            _log.info("the drain failed", exc_info=True)
             failed.append(one_line(error))
         try:
             # The others have schedules of their own, and DuckDB is not for a small container.
-            pipeline.rebuild_stale(shown, [t for t in TABLES if t.group == "pulse"])
+            pipeline.rebuild_stale(shown, TaskBuilder.tables)
         except Exception as error:
             failed.append(one_line(error))
     if report is not None:
@@ -325,12 +328,12 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
     day = date.date() if date else pipeline.today() - dt.timedelta(days=1)
     notice(context.settings)
     if dry_run:
-        fetch = pipeline.fetch_uptime(source, day)
+        fetch = pipeline.uptime(source, day)
         rows = UptimeOfDay(day, fetch.fetched_at, fetch.answers).batches(WORKER_METRICS)
         table = pa.Table.from_batches(rows, arrow_schema(WORKER_METRICS))
         printing.show(table, "json")
         return
-    pipeline.export_uptime(source, day)
+    pipeline.archive_uptime(source, day)
     shown = Shown()
     try:
         pipeline.rebuild_each({day: [WORKER_METRICS]}, shown)
@@ -366,7 +369,8 @@ def billing_load(context: Context, source: str, files: tuple[Path, ...]) -> None
     if context.settings.deployment == "sandbox":
         raise SettingsError("the sandbox has simulated bills: set FXCI_DEPLOYMENT=local")
     days = load(deployments.warehouse(context.settings).fill, known[source], files)
-    say(f"{source}: {len(days):,} days" if days else f"{source}: all rows")
+    has_days = known[source].partition_column is not None
+    say(f"{source}: {len(days):,} days" if has_days else f"{source}: all rows")
 
 
 @command(main, "rebuild", example="fxci-etl rebuild --from 2026-04-01 --to 2026-04-07 task_runs_v1")
@@ -434,7 +438,7 @@ def status(context: Context) -> None:
         try:
             found = list(lines)
         except Exception as error:
-            logging.getLogger(__name__).info("%s: unknown", name, exc_info=True)
+            _log.info("%s: unknown", name, exc_info=True)
             failed.append(f"{name}: {one_line(error)}")
             found = [(name, "unknown")]
         for label, content in found:
@@ -468,6 +472,11 @@ def _stale_days(pipeline: Pipeline) -> Lines:
     if len(stale) > 20:
         yield "stale", f"and {len(stale) - 20:,} more"
     yield "stale days", f"{len(stale):,}"
+    waiting = pipeline.waiting()
+    for day in waiting[:20]:
+        yield "waiting", f"{day.table.name} {day.day}: {day.refusal}"
+    if waiting:
+        yield "waiting days", f"{len(waiting):,}"
 
 
 def _in_quarantine(pipeline: Pipeline) -> Lines:
@@ -518,7 +527,7 @@ def query(context: Context, sql: str, format_: str, limit: int | None) -> None:
 @main.group(epilog=example_of("fxci-etl quarantine list"))
 @common
 def quarantine() -> None:
-    """Messages that could not be used."""
+    """Messages and time series that could not be used."""
 
 
 @command(quarantine, "list", example="fxci-etl quarantine list --all")

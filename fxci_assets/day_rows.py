@@ -1,7 +1,7 @@
 """What a build makes of one day: rows, what was set aside, and what was counted on the way.
 
 The interface between what sources mean (`taskcluster`, `uptime`) and who writes rows
-(`fxci_assets.pipeline`). No source's own terms belong here.
+(`fxci_assets.pipeline`). How rows are made belongs to the sources.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _EXAMPLES = 10
 
 
 class UnusableEvent(NamedTuple):
-    """A message that is filed and of which a part cannot be used."""
+    """A message that is filed and of which a part cannot be used; or another source's answer,
+    with what it was an answer to in the place of the exchange."""
 
     reason: str
     exchange: str

@@ -1,7 +1,7 @@
 """The table of contents: everything Dagster knows of this project.
 
 `build_defs` assembles; each list has a module of its own. Loading this touches no network and no
-disk, and needs no credentials: a resource is made when a run or a sensor first uses it.
+disk, and needs no credentials.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
         schedules=default_schedules(settings),
         sensors=default_sensors(settings),
         resources=default_resources(settings) | dict(resources or {}),
-        # A run has one or two steps; a process for each would cost more than they do.
+        # A run has a few steps; a process for each would cost more than they do.
         executor=dg.in_process_executor,
     )
 

@@ -69,6 +69,8 @@ class StaleDay:
     built_at: dt.datetime | None
     derived: bool
     """Whether it is built from other tables, which are asked for less often."""
+    refusal: str | None = None
+    """Why it cannot be built now, if it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,24 +157,32 @@ class Pipeline:
         """Move what is in the queues to the archive. Days are not rebuilt by this."""
         return drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
 
-    def fetch_uptime(self, source: Monitoring, day: dt.date) -> Fetch:
-        """What Cloud Monitoring knows of a day, which is not archived by this.
+    def uptime(self, source: Monitoring, day: dt.date) -> Fetch:
+        """What Cloud Monitoring knows of a day. Of one that it may have begun to forget, what was
+        archived of it is the better answer.
 
-        Raises Refused until ten minutes after the day ended, and what the source raises.
+        Raises Refused until ten minutes after the day ended, or where a forgotten day was never
+        archived; and what the source raises.
         """
+        if self.today() - day > self.uptime_retention:
+            files = self.archive.uptime.files(day)
+            if files:
+                return self.archive.uptime.read(day, files[-1])
+            raise Refused(
+                f"the uptime of {day} was never fetched, and Cloud Monitoring is asked for the "
+                f"last {self.uptime_retention.days} days only (FXCI_ETL_MONITORING_RETENTION_DAYS)"
+            )
         if self.clock() < fetched_from(day):
             raise Refused(
                 f"the uptime of {day} is complete from {fetched_from(day):%Y-%m-%d %H:%M} UTC on"
             )
         return fetch_uptime(source, self.worker_projects, day, self.clock())
 
-    def export_uptime(self, source: Monitoring, day: dt.date) -> None:
-        """Fetch a day's uptime to the archive. Of a day that Cloud Monitoring may have begun to
-        forget nothing is fetched: what was archived of it is the better answer."""
-        if self.today() - day > self.uptime_retention:
-            return
-        fetch = self.fetch_uptime(source, day)
-        self.archive.uptime.write(day, fetch)
+    def archive_uptime(self, source: Monitoring, day: dt.date) -> None:
+        """Fetch a day's uptime to the archive. Raises what `uptime` does."""
+        fetch = self.uptime(source, day)
+        if self.today() - day <= self.uptime_retention:
+            self.archive.uptime.write(day, fetch)
 
     def replay(self, item: Item, body: bytes | None) -> Sequence[dt.date]:
         """File a message from quarantine like a new one, with another body if one is given, and
@@ -181,7 +191,10 @@ class Pipeline:
         Raises Refused where it still cannot be used.
         """
         if not item.exchange.startswith(EXCHANGE_PREFIX):
-            raise Refused(f"{item.id} is no message of the queue, but from {item.exchange}")
+            raise Refused(
+                f"{item.id} is no message of the queue, but from {item.exchange}: fetch the day "
+                "again (fxci-etl metric export --date …)"
+            )
         now = self.clock()
         message = Message(item.exchange, item.routing_key, item.body if body is None else body)
         filing = decide(message, now, self.first_day)
@@ -221,6 +234,13 @@ class Pipeline:
     ) -> list[StaleDay]:
         """The days up to today that must be rebuilt, and can be, oldest first; of all tables or of
         some, from `since` or from the floor."""
+        return [one for one in self._stale(since, tables) if one.refusal is None]
+
+    def waiting(self, since: dt.date | None = None) -> list[StaleDay]:
+        """The days that must be rebuilt and cannot be, because not all is there that they need."""
+        return [one for one in self._stale(since, None) if one.refusal is not None]
+
+    def _stale(self, since: dt.date | None, tables: Collection[Table] | None) -> list[StaleDay]:
         found: list[StaleDay] = []
         first = max(self.floor(), since) if since else self.floor()
         now = self.clock()
@@ -244,14 +264,19 @@ class Pipeline:
                     reason = freshness.staleness(version, built, marks, now, self.run_limit)
                     if reason is not None:
                         reasons[table] = reason
-                if reasons and builder.refusal(archive, self.warehouse, day) is None:
-                    for table, reason in reasons.items():
-                        built = records.built(table.name, day)
-                        built_at = built.built_at if built else None
-                        found.append(
-                            StaleDay(table, day, version, reason, built_at, builder.derived)
-                        )
+                refusal = self._refusal(builder, archive, day) if reasons else None
+                for table, reason in reasons.items():
+                    built = records.built(table.name, day)
+                    built_at = built.built_at if built else None
+                    found.append(
+                        StaleDay(table, day, version, reason, built_at, builder.derived, refusal)
+                    )
         return sorted(found, key=lambda stale: (stale.day, stale.table.name))
+
+    def _refusal(self, builder: Builder, archive: Archive, day: dt.date) -> str | None:
+        if builder.derived and day >= self.today():
+            return f"{day} is not over"
+        return builder.refusal(archive, self.warehouse, day)
 
     def rebuild(self, tables: Collection[Table], day: dt.date) -> list[Rebuilt]:
         """Build a day of tables anew and replace the old rows, whether it is stale or not.
@@ -274,7 +299,7 @@ class Pipeline:
             raise Refused(f"{day} has not begun")
 
     def _rebuild(self, builder: Builder, tables: Sequence[Table], day: dt.date) -> list[Rebuilt]:
-        refusal = builder.refusal(self.archive, self.warehouse, day)
+        refusal = self._refusal(builder, self.archive, day)
         if refusal is not None:
             raise NotReady(f"{', '.join(table.name for table in tables)}: {refusal}")
         done: dict[str, Rebuilt] = {}
@@ -383,7 +408,7 @@ class Pipeline:
         for day in days:
             self._check_day(day)
         done: list[Rebuilt] = []
-        failed: list[str] = []
+        failed: dict[str, list[str]] = {}
         for builder in self.builders:
             for day, tables in days.items():
                 wanted = [table for table in builder.tables if table in tables]
@@ -396,11 +421,12 @@ class Pipeline:
                         _log.warning("%s", error)
                         continue
                     _log.info("%s could not be rebuilt", day, exc_info=True)
-                    failed.append(f"{day} ({error})")
+                    failed.setdefault(str(error), []).append(f"{day}")
                     continue
                 for made in rebuilt:
                     progress(made)
                 done += rebuilt
         if failed:
-            raise RebuildsFailed(f"not rebuilt: {'; '.join(failed)}")
+            told = (f"{', '.join(of)} ({why})" for why, of in failed.items())
+            raise RebuildsFailed(f"not rebuilt: {'; '.join(told)}")
         return done

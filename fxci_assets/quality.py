@@ -202,15 +202,16 @@ def bill_is_complete(
         if built is None or not first <= day <= last:
             continue
         number = {name: tally.count for name, tally in built.counts.items()}
-        up = number["seconds_up"]
+        up = number.get("seconds_up", 0)
         # Of a day that was not metered nothing can be said.
-        share = number["seconds_up_and_billed"] / up if up else 1.0
-        if number["hours_billed"] < 24 or share < least_share:
+        share = number.get("seconds_up_and_billed", 0) / up if up else 1.0
+        hours = number.get("hours_billed", 0)
+        if hours < 24 or share < least_share:
             days.append(day)
             bad.append(
                 {
                     "day": day,
-                    "hours_billed": number["hours_billed"],
+                    "hours_billed": hours,
                     "share_of_uptime_billed": round(share, 4),
                     "read_at": built.built_at,
                 }
@@ -226,15 +227,18 @@ def bill_is_complete(
 
 def costs_add_up(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
     """On each day, what `worker_utilization_v1` says was billed is what `worker_costs_v1` does.
-    Days that are to be built again are not looked at: their costs may have changed."""
+    Days that are to be built again, or never were, are not looked at."""
+    known = {*pipeline.warehouse.partitions(WORKER_UTILIZATION)}
+    known |= {*pipeline.archive.builds.built_days(WORKER_UTILIZATION.name)}
     stale = {one.day for one in pipeline.stale(first, [WORKER_UTILIZATION])}
     by_day = pipeline.warehouse.query(
-        "SELECT utilization.day AS day, utilization.dollars AS in_utilization, "
+        "SELECT IFNULL(utilization.day, costs.day) AS day, "
+        "IFNULL(utilization.dollars, 0) AS in_utilization, "
         "IFNULL(costs.dollars, 0) AS in_costs, IFNULL(costs.size, 0) AS size "
         "FROM (SELECT usage_date AS day, SUM(billed_cost) AS dollars "
         f"FROM {_reference(pipeline, WORKER_UTILIZATION)} "
         "WHERE usage_date BETWEEN @first AND @last GROUP BY day) AS utilization "
-        "LEFT JOIN (SELECT usage_start_date AS day, SUM(IFNULL(total_cost, 0)) AS dollars, "
+        "FULL JOIN (SELECT usage_start_date AS day, SUM(IFNULL(total_cost, 0)) AS dollars, "
         f"SUM(ABS(IFNULL(total_cost, 0))) AS size FROM {_reference(pipeline, WORKER_COSTS)} "
         "WHERE usage_start_date BETWEEN @first AND @last GROUP BY day) AS costs "
         "ON costs.day = utilization.day",
@@ -243,7 +247,7 @@ def costs_add_up(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
     bad = [
         row
         for row in by_day.sort_by("day").to_pylist()
-        if row["day"] not in stale
+        if row["day"] in known - stale
         and abs(row["in_utilization"] - row["in_costs"]) > 1e-6 + 1e-9 * row["size"]
     ]
     return Finding(

@@ -17,13 +17,20 @@ WEEKLY_BILLS = 35
 """Days whose bills are read again each week: a bill may change for a month."""
 
 
+def _yesterday(pipeline: Pipeline) -> dt.date | dg.SkipReason:
+    day = pipeline.today() - dt.timedelta(days=1)
+    if day < pipeline.floor():
+        return dg.SkipReason(f"the first day that is built, {pipeline.floor()}, is not over")
+    return day
+
+
 def costs_of(pipeline: Pipeline, days: int) -> dg.RunRequest | dg.SkipReason:
     """Asks for the costs of the days up to yesterday, in one run. The tables that read no bill are
     built only where something changed for them."""
-    last = pipeline.today() - dt.timedelta(days=1)
+    last = _yesterday(pipeline)
+    if isinstance(last, dg.SkipReason):
+        return last
     first = max(last - dt.timedelta(days=days - 1), pipeline.floor())
-    if last < first:
-        return dg.SkipReason(f"the first day that is built, {pipeline.floor()}, is not over")
     only_stale = {
         derived.table.name: {"config": {"only_stale": True}}
         for derived in DERIVED
@@ -75,9 +82,11 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     )
     def uptime_every_night(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
-    ) -> dg.RunRequest:
-        yesterday = pipeline.today() - dt.timedelta(days=1)
-        return dg.RunRequest(partition_key=yesterday.isoformat())
+    ) -> dg.RunRequest | dg.SkipReason:
+        day = _yesterday(pipeline)
+        if isinstance(day, dg.SkipReason):
+            return day
+        return dg.RunRequest(partition_key=day.isoformat())
 
     @dg.schedule(
         name="costs_every_day",

@@ -133,6 +133,10 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
         # The cursor is the day on which all days were last looked at.
         everything = context.cursor != today.isoformat()
         since = None if everything else settings.window(today)
+        # Such a run builds one table after the other on all its days; until it is done, a day of
+        # one is stale because of what it has already built of another.
+        costs = dg.RunsFilter(job_name="costs", statuses=_UNFINISHED)
+        costs_under_way = context.instance.get_runs_count(costs) > 0
         requests: list[dg.RunRequest] = []
         waiting = abandoned = 0
         for wanted in wanted_days(pipeline.stale(since)):
@@ -141,6 +145,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
             if attempts >= settings.rebuild.max_attempts and not under_way:
                 abandoned += 1
                 continue
+            under_way = under_way or (wanted.derived and costs_under_way)
             if under_way or not _due(wanted, now, settings):
                 waiting += 1
                 continue

@@ -38,7 +38,8 @@ TableName = Annotated[
     ),
 ]
 Names = Annotated[
-    tuple[str, ...], msgspec.Meta(min_length=1, description="names, separated by commas")
+    tuple[Annotated[str, msgspec.Meta(min_length=1)], ...],
+    msgspec.Meta(min_length=1, description="names, separated by commas"),
 ]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1, description="a number from 0 to 1")]
 

@@ -17,6 +17,7 @@ import types
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -43,6 +44,7 @@ from fxci_assets.archive.uptime import Fetch
 from fxci_assets.builders import all_builders
 from fxci_assets.definitions import build_defs
 from fxci_assets.pipeline import Pipeline
+from fxci_assets.resources.billing import BillingExports
 from fxci_assets.resources.monitoring import MonitoringError
 from fxci_assets.resources.pulse import Message
 from fxci_assets.sandbox.firefox_ci import World
@@ -51,7 +53,7 @@ from fxci_assets.settings import Settings
 from fxci_assets.tables import GCP, Source, Table, arrow_schema
 from fxci_assets_tests.events import DAY, FIRST_DAY, RECEIVED, body, message, run, task_id
 from fxci_assets_tests.pulse import MemoryPulse
-from fxci_assets_tests.sql.small import LEVEL_1, LEVEL_3, NoBilling, Small, instance_hour
+from fxci_assets_tests.sql.small import LEVEL_1, LEVEL_3, Small, instance_hour
 
 _log = logging.getLogger("daemon")
 
@@ -72,12 +74,17 @@ def completed(
 
 
 def on_worker(
-    number: int, started: str = "09:00:00", resolved: str = "10:00:00", day: dt.date = DAY
+    number: int, day: dt.date = DAY, *, started: str | None = None, resolved: str | None = None
 ) -> Message:
-    """A task that ran on WORKER for an hour of a day, where nothing else is said."""
-    times = {"scheduled": f"{day}T00:00:00Z", "started": f"{day}T{started}Z"}
-    worker = {"workerGroup": ZONE, "workerId": WORKER}
-    only = run(0, f"{day}T{resolved}Z", **times, **worker)
+    """A task that ran on WORKER: for an hour of a day, where nothing else is said."""
+    only = run(
+        0,
+        resolved or f"{day}T10:00:00Z",
+        scheduled=f"{day - dt.timedelta(days=1)}T00:00:00Z",
+        started=started or f"{day}T09:00:00Z",
+        workerGroup=ZONE,
+        workerId=WORKER,
+    )
     return message(body(task_id(number), [only], {"kind": "test"}))
 
 
@@ -144,7 +151,7 @@ class Project:
                 self.settings,
                 deployments.archive(self.settings),
                 deployments.warehouse(self.settings),
-                all_builders(self.settings, NoBilling()),
+                all_builders(self.settings, BillingExports()),
                 self._clock,
             )
             sources = {"pulse": self.pulse, "monitoring": self.monitoring}
@@ -213,20 +220,24 @@ class Project:
         config: Mapping[str, Mapping[str, object]] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a job, of a day or of a range of days, as its launch in the UI would; `config` is by
-        table."""
-        tags = {}
+        table, else the job's."""
+        definition = self.defs.resolve_job_def(job)
+        tags: dict[str, str] = {}
+        run_config: Mapping[str, Any] = {}
         if first is not None:
             tags = {
                 "dagster/asset_partition_range_start": first.isoformat(),
                 "dagster/asset_partition_range_end": (last or first).isoformat(),
             }
+            run_config = definition.get_run_config_for_partition_key(first.isoformat())
+        ops = run_config.get("ops", {})
+        if config is not None:
+            ops = {name: {"config": given} for name, given in config.items()}
         with freeze_time(self.now):
-            return self.defs.resolve_job_def(job).execute_in_process(
+            return definition.execute_in_process(
                 instance=instance,
                 tags=tags,
-                run_config={"ops": {name: {"config": given} for name, given in config.items()}}
-                if config
-                else None,
+                run_config={"ops": {name: op for name, op in ops.items() if name in (only or ops)}},
                 raise_on_error=False,
                 asset_selection=[dg.AssetKey(name) for name in only] if only else None,
             )
@@ -317,6 +328,14 @@ class Daemon:
                     end_datetime_utc=self._project.now,
                     iteration_times=self._schedule_times,
                 )
+            )
+
+    def stop(self, *schedules: str) -> None:
+        """These do not tick any more."""
+        for name in schedules:
+            schedule = self._repository().get_schedule(name)
+            self.instance.stop_schedule(
+                schedule.get_remote_origin_id(), schedule.selector_id, schedule
             )
 
     def backfill(self, assets: Sequence[str], days: Sequence[dt.date]) -> BulkActionStatus:

@@ -5,6 +5,7 @@ In this process where possible; what is imported, and what a pipe does, in proce
 
 from __future__ import annotations
 
+import base64
 import csv
 import datetime as dt
 import io
@@ -17,21 +18,28 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+import grpc  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from google.cloud.monitoring_v3 import TimeSeries
 
 from fxci_assets import cli, deployments
 from fxci_assets.archive.quarantine import Item
 from fxci_assets.drain import DrainReport
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.amqp import PulseError
+from fxci_assets.resources.cloud_monitoring import CloudMonitoring
 from fxci_assets.sandbox import SIMULATED_NOTICE
-from fxci_assets.settings import load
-from fxci_assets.tables import TASKS
+from fxci_assets.settings import Settings, load
+from fxci_assets.tables import TABLES, TASKS
 from fxci_assets_tests import cli_reference
-from fxci_assets_tests.events import DAY, RECEIVED, body, message, run, task_id
+from fxci_assets_tests.events import DAY, NEXT_DAY, RECEIVED, body, message, run, task_id
+from fxci_assets_tests.monitoring_server import Failure, MonitoringServer, Page, Reply
 from fxci_assets_tests.pulse import MemoryPulse
 
 SANDBOX = {"FXCI_SANDBOX_TASKS_PER_DAY": "30", "FXCI_SANDBOX_DAYS": "1"}
@@ -275,7 +283,7 @@ def test_an_error_is_one_line_and_its_place_is_told_at_vv(tmp_path: Path) -> Non
     seed(tmp_path)
     for path in (tmp_path / "state/local/archive/pulse_events/date=2026-04-13").iterdir():
         path.write_bytes(b"damaged")
-    command = ["rebuild", "--from", "2026-04-13", "--to", "2026-04-13"]
+    command = ["rebuild", "--from", "2026-04-13", "--to", "2026-04-13", "tasks_v2"]
     plain = process(tmp_path, *command, env=LOCAL)
     assert (plain.returncode, plain.stdout) == (1, "")
     assert "Traceback" not in plain.stderr
@@ -289,7 +297,8 @@ def test_an_error_is_one_line_and_its_place_is_told_at_vv(tmp_path: Path) -> Non
 
 # --- pulse drain ----------------------------------------------------------------------------------
 
-REBUILT = re.compile(r"(\w+) (\d{4}-\d\d-\d\d): [\d,]+ rows, [\d,]+ repeats dropped, [\d.]+ s")
+# Only what is made of messages can have repeats.
+REBUILT = re.compile(r"(\w+) (\d{4}-\d\d-\d\d): ([\d,]+) rows(, [\d,]+ repeats dropped)?, [\d.]+ s")
 DRAINED = re.compile(
     r"([\d,]+) messages received, ([\d,]+) filed under \d+ days, [\d,]+ to quarantine, "
     r"in [\d.]+ s; the queues are empty"
@@ -445,22 +454,25 @@ def test_rows_that_nobody_reads_make_no_noise(
 # --- rebuild --------------------------------------------------------------------------------------
 
 
-def rebuilt_by(result: Result) -> list[tuple[str, str]]:
+def rebuilt_by(result: Result) -> list[tuple[str, str, str]]:
+    """The table, the day and the number of rows of each line."""
     assert result.exit_code == 0, result.output
     found = [REBUILT.fullmatch(line) for line in result.stdout.splitlines()]
-    return [(match[1], match[2]) for match in found if match]
+    return [(match[1], match[2], match[3]) for match in found if match]
 
 
 def test_rebuild_a_range(tmp_path: Path) -> None:
     seed(tmp_path)
-    result = invoke(tmp_path, "rebuild", "--from", "2026-04-13", "--to=2026-04-15", env=LOCAL)
+    tables = ["tasks_v2", "task_runs_v1"]
+    command = ["rebuild", "--from", "2026-04-13", "--to=2026-04-15", *tables]
+    result = invoke(tmp_path, *command, env=LOCAL)
     assert rebuilt_by(result) == [
-        ("tasks_v2", "2026-04-13"),
-        ("task_runs_v1", "2026-04-13"),
-        ("tasks_v2", "2026-04-14"),
-        ("task_runs_v1", "2026-04-14"),
-        ("tasks_v2", "2026-04-15"),
-        ("task_runs_v1", "2026-04-15"),
+        ("tasks_v2", "2026-04-13", "1"),
+        ("task_runs_v1", "2026-04-13", "1"),
+        ("tasks_v2", "2026-04-14", "1"),
+        ("task_runs_v1", "2026-04-14", "1"),
+        ("tasks_v2", "2026-04-15", "0"),
+        ("task_runs_v1", "2026-04-15", "0"),
     ]
     assert result.stdout.startswith("tasks_v2 2026-04-13: 1 rows, 0 repeats dropped, ")
     assert result.stderr == ""
@@ -469,7 +481,7 @@ def test_rebuild_a_range(tmp_path: Path) -> None:
 def test_rebuild_one_table(tmp_path: Path) -> None:
     command = ["rebuild", "--from", "2026-04-13", "--to", "2026-04-13", "task_runs_v1"]
     result = invoke(tmp_path, *command, env=LOCAL)
-    assert rebuilt_by(result) == [("task_runs_v1", "2026-04-13")]
+    assert rebuilt_by(result) == [("task_runs_v1", "2026-04-13", "0")]
 
 
 @pytest.mark.parametrize(
@@ -478,7 +490,7 @@ def test_rebuild_one_table(tmp_path: Path) -> None:
         ("--from 2026-04-14 --to 2026-04-13", "--to is before --from"),
         (
             "--from 2026-04-13 --to 2026-04-13 tasks",
-            "no table tasks; there are tasks_v2, task_runs_v1",
+            f"no table tasks; there are {', '.join(table.name for table in TABLES)}",
         ),
         ("--from 2026-04-13", "Missing option '--to'."),
     ],
@@ -502,6 +514,645 @@ def test_days_that_are_never_built_are_refused_before_any_is(
     assert error_of(result).startswith(error)
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+# --- metric export --------------------------------------------------------------------------------
+
+MORNING = dt.datetime(2026, 4, 14, 6, tzinfo=dt.UTC)
+PIPELINE = deployments.pipeline
+UPTIME = (
+    "SELECT project, zone, instance_id, interval_start_time, interval_end_time, submission_date, "
+    "uptime FROM fxci.worker_metrics WHERE submission_date = '2026-04-13' "
+    "ORDER BY project, zone, instance_id"
+)
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, now: dt.datetime) -> None:
+    """The time of the pipeline."""
+
+    def pipeline_then(settings: Settings) -> Pipeline:
+        return PIPELINE(settings, lambda: now)
+
+    monkeypatch.setattr(deployments, "pipeline", pipeline_then)
+
+
+@pytest.fixture
+def morning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the morning after DAY."""
+    set_clock(monkeypatch, MORNING)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "metric export",
+        "metric export --date 2026-04-13",
+        "metric export --date=2026-04-13",
+        # As the scheduled job calls it.
+        "metric export -vv --date=2026-04-13",
+        "-vv metric export --date=2026-04-13",
+        "metric -v export --date 2026-04-13 -v",
+    ],
+)
+def test_a_day_of_uptime_is_yesterday_or_the_one_that_is_named(
+    tmp_path: Path, morning: None, arguments: str
+) -> None:
+    result = invoke(tmp_path, *arguments.split(), env=SANDBOX)
+    [(table, day, rows)] = rebuilt_by(result)
+    assert (table, day) == ("worker_metrics_v1", "2026-04-13")
+    found = json.loads(invoke(tmp_path, "query", UPTIME, "--format=json", env=SANDBOX).stdout)
+    assert len(found) == int(rows) > 0
+
+
+def test_a_dry_run_prints_the_records_and_writes_nothing(tmp_path: Path, morning: None) -> None:
+    dry = invoke(tmp_path, "metric", "export", "--dry-run", env=SANDBOX)
+    assert (dry.exit_code, dry.stderr) == (0, f"{SIMULATED_NOTICE}\n")
+    assert list(tmp_path.iterdir()) == []
+    records = json.loads(dry.stdout)
+    assert records[0]["submission_date"] == "2026-04-13"
+    assert records[0]["interval_end_time"] == "2026-04-13T23:59:59Z"
+
+    assert invoke(tmp_path, "metric", "export", env=SANDBOX).exit_code == 0
+    stored = invoke(tmp_path, "query", UPTIME, "--format=json", env=SANDBOX)
+    assert json.loads(stored.stdout) == records
+
+
+@pytest.mark.parametrize("option", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("now", "date", "day", "complete"),
+    [
+        ("00:00:00", [], "2026-04-13", "2026-04-14 00:10"),
+        ("00:09:59", [], "2026-04-13", "2026-04-14 00:10"),
+        ("12:00:00", ["--date=2026-04-14"], "2026-04-14", "2026-04-15 00:10"),
+        ("12:00:00", ["--date=2999-01-01"], "2999-01-01", "2999-01-02 00:10"),
+    ],
+)
+def test_a_day_of_uptime_that_is_not_complete(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: list[str],
+    now: str,
+    date: list[str],
+    day: str,
+    complete: str,
+) -> None:
+    set_clock(monkeypatch, dt.datetime.combine(NEXT_DAY, dt.time.fromisoformat(now), dt.UTC))
+    result = invoke(tmp_path, "metric", "export", *date, *option, env=SANDBOX)
+    assert error_of(result) == f"the uptime of {day} is complete from {complete} UTC on"
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_day_of_uptime_is_complete_ten_minutes_after_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(monkeypatch, dt.datetime(2026, 4, 14, 0, 10, tzinfo=dt.UTC))
+    assert invoke(tmp_path, "metric", "export", env=SANDBOX).exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--date=yesterday", "--date=2026-02-30", "--no-such"])
+def test_an_export_that_cannot_be_understood(tmp_path: Path, option: str) -> None:
+    assert usage_error_of(invoke(tmp_path, "metric", "export", option, env=SANDBOX))
+
+
+def test_an_export_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    day = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=2)
+    command = ["metric", "export", f"--date={day}"]
+    # Arrow, given Python's objects, looks for pandas among them.
+    assert imported(tmp_path, *command, env=SANDBOX) <= {"msgspec", "pyarrow", "pandas"}
+
+
+def time_series(instance: str, seconds: float) -> TimeSeries:
+    """The uptime of an instance on DAY."""
+    return TimeSeries(
+        resource={"labels": {"zone": "us-central1-b", "instance_id": instance}},
+        points=[
+            {"interval": {"end_time": "2026-04-14T00:00:00Z"}, "value": {"double_value": seconds}}
+        ],
+    )
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., MonitoringServer]]:
+    """Starts a server with a script, in place of Google's."""
+    servers: list[MonitoringServer] = []
+
+    def start(*script: Reply) -> MonitoringServer:
+        server = MonitoringServer(*script)
+        servers.append(server)
+        client = CloudMonitoring(stand_in_port=server.port, request_seconds=5, retry_seconds=5)
+        monkeypatch.setattr(deployments, "monitoring", lambda settings: client)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def test_an_export_needs_no_more_than_cloud_monitoring(
+    tmp_path: Path, morning: None, serve: Callable[..., MonitoringServer]
+) -> None:
+    """Neither settings of pulse nor messages."""
+    server = serve(Page([time_series("1", 60.125), time_series("2", 30)]), Page())
+    result = invoke(tmp_path, "metric", "export", "--date=2026-04-13", env=LOCAL)
+    assert rebuilt_by(result) == [("worker_metrics_v1", "2026-04-13", "2")]
+    assert [request.name for request in server.requests] == [
+        "projects/fxci-production-level1-workers",
+        "projects/fxci-production-level3-workers",
+    ]
+    stored = json.loads(invoke(tmp_path, "query", UPTIME, "--format=json", env=LOCAL).stdout)
+    assert [(row["instance_id"], row["uptime"]) for row in stored] == [("1", 60.12), ("2", 30.0)]
+    assert {row["project"] for row in stored} == {"fxci-production-level1-workers"}
+
+
+def test_the_projects_are_a_setting(
+    tmp_path: Path, morning: None, serve: Callable[..., MonitoringServer]
+) -> None:
+    server = serve(Page([time_series("1", 60)]))
+    env = LOCAL | {"FXCI_ETL_MONITORING_PROJECTS": "one, two,three"}
+    result = invoke(tmp_path, "metric", "export", "--date=2026-04-13", env=env)
+    assert rebuilt_by(result) == [("worker_metrics_v1", "2026-04-13", "3")]
+    assert [r.name for r in server.requests] == ["projects/one", "projects/two", "projects/three"]
+
+
+def test_a_failed_export_leaves_the_day_alone(
+    tmp_path: Path, morning: None, serve: Callable[..., MonitoringServer]
+) -> None:
+    serve(Page([time_series("1", 60)]))
+    command = ["metric", "export", "--date=2026-04-13"]
+    assert invoke(tmp_path, *command, env=LOCAL).exit_code == 0
+    before = invoke(tmp_path, "query", UPTIME, env=LOCAL).stdout
+    # What one project answered is no day.
+    denied = Failure(grpc.StatusCode.PERMISSION_DENIED, "not\nyou")
+    serve(Page([time_series("2", 60)]), denied)
+    error = error_of(invoke(tmp_path, *command, env=LOCAL))
+    assert error.startswith(
+        "Cloud Monitoring, project fxci-production-level3-workers: PermissionDenied: not you; "
+    )
+    serve(Page())
+    error = error_of(invoke(tmp_path, *command, env=LOCAL))
+    assert error.startswith("Cloud Monitoring has no uptime for 2026-04-13 in any of ")
+    assert invoke(tmp_path, "query", UPTIME, env=LOCAL).stdout == before
+
+
+def test_a_day_that_is_forgotten_is_built_of_what_was_archived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., MonitoringServer]
+) -> None:
+    """Cloud Monitoring is not even asked: it may know half of the day."""
+    server = serve(Page([time_series("1", 60)]))
+    set_clock(monkeypatch, MORNING)
+    command = ["metric", "export", "--date=2026-04-13"]
+    assert invoke(tmp_path, *command, env=LOCAL).exit_code == 0
+    asked = len(server.requests)
+    set_clock(monkeypatch, MORNING + dt.timedelta(days=41))
+    assert invoke(tmp_path, *command, env=LOCAL).exit_code == 0
+    result = invoke(tmp_path, "metric", "export", "--date=2026-04-12", env=LOCAL)
+    assert error_of(result) == (
+        "the uptime of 2026-04-12 was never fetched, and Cloud Monitoring is asked for the last 40 "
+        "days only (FXCI_ETL_MONITORING_RETENTION_DAYS)"
+    )
+    assert len(server.requests) == asked
+
+
+SECRETS = {
+    "not base64 (of": "hunter2",
+    "base64, but not of": base64.b64encode(b'{"private_key": "hunter2"}').decode(),
+}
+
+
+@pytest.mark.parametrize(("error", "secret"), SECRETS.items())
+@pytest.mark.parametrize("option", [[], ["--dry-run"]])
+def test_credentials_that_are_none(
+    tmp_path: Path, morning: None, error: str, secret: str, option: list[str]
+) -> None:
+    env = LOCAL | {"FXCI_ETL_MONITORING_CREDENTIALS": secret}
+    result = invoke(tmp_path, "metric", "export", *option, env=env)
+    assert f"monitoring.credentials is {error} a service account's key in JSON" in error_of(result)
+    assert secret not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_not_even_the_most_talkative_export_tells_a_secret(tmp_path: Path) -> None:
+    secret = SECRETS["base64, but not of"]
+    env = LOCAL | {"FXCI_ETL_MONITORING_CREDENTIALS": secret}
+    day = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=2)
+    done = process(tmp_path, "metric", "export", f"--date={day}", "-vvv", env=env)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "monitoring.credentials is base64, but not of" in done.stderr
+    for word in (secret, "hunter2"):
+        assert word not in done.stdout + done.stderr
+
+
+def test_credentials_that_are_nowhere(
+    tmp_path: Path, morning: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    env = LOCAL | {"NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
+    result = invoke(tmp_path, "metric", "export", env=env)
+    assert error_of(result).endswith(
+        "; set monitoring.credentials, or default credentials in the environment"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- billing load ---------------------------------------------------------------------------------
+
+
+def parquet(folder: Path, *rows: Mapping[str, Any], **types: pa.DataType) -> str:
+    """A file with these rows; the types of columns that do not show in them can be given."""
+    table = pa.Table.from_pylist(list(rows))
+    for name, type_ in types.items():
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(type_))
+    path = folder / "exports" / f"{len(list(folder.glob('exports/*')))}.parquet"
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(table, path)
+    return str(path)
+
+
+def at(day: dt.date, hour: int = 10) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(hour), dt.UTC)
+
+
+def loaded(folder: Path, source: str, *files: str) -> str:
+    result = invoke(folder, "billing", "load", source, *files, env=LOCAL)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    return result.stdout
+
+
+def asked(folder: Path, sql: str) -> list[dict[str, Any]]:
+    result = invoke(folder, "query", sql, "--format=json", env=LOCAL)
+    assert result.exit_code == 0, result.output
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return rows
+
+
+GCP = "billing_syndicate.gcp_billing_export_resource_v1_01E7D5_97288E_E2EBA0"
+AZURE = "azure_billing_syndicate.fxci_daily_actual_load"
+LOOKUP = "azure_billing_syndicate.fxci_daily_actual_lookup"
+
+BILLED = (
+    "SELECT DATE(usage_start_time) AS day, project.id AS project, cost, currency, "
+    "(SELECT SUM(credit.amount) FROM UNNEST(credits) AS credit) AS credit, "
+    f"ARRAY_LENGTH(labels) AS labels FROM {GCP} "
+    "WHERE usage_start_time >= '2026-04-01' ORDER BY usage_start_time, cost"
+)
+
+
+@pytest.mark.parametrize(
+    "credits",
+    [
+        [{"name": "a", "amount": -0.5}, {"name": "b", "amount": -0.25}],
+        # As BigQuery writes arrays, by who reads them and by the version of the format.
+        [{"element": {"name": "a", "amount": -0.5}}, {"element": {"name": "b", "amount": -0.25}}],
+        [{"item": {"name": "a", "amount": -0.5}}, {"item": {"name": "b", "amount": -0.25}}],
+        {"list": [{"element": {"amount": -0.5}}, {"element": {"amount": -0.25}}]},
+        {"list": [{"item": {"amount": -0.5}}, {"item": {"amount": -0.25}}]},
+    ],
+)
+def test_a_bill_is_loaded_as_bigquery_extracts_it(tmp_path: Path, credits: object) -> None:
+    """In another order and case of columns, with some that nobody knows and without others."""
+    none: object = [] if isinstance(credits, list) else {"list": []}
+    row = {"Project": {"Number": "1", "ID": "p"}, "COST": 2.0, "new": 1, "credits": credits}
+    file = parquet(
+        tmp_path,
+        row | {"Usage_Start_Time": at(DAY)},
+        row | {"Usage_Start_Time": at(NEXT_DAY), "Project": None, "COST": None, "credits": none},
+        row | {"Usage_Start_Time": at(NEXT_DAY, 11), "credits": None},
+    )
+    assert loaded(tmp_path, "gcp", file) == "gcp: 2 days\n"
+    none_there = {"currency": None, "labels": 0}
+    first, second = "2026-04-13", "2026-04-14"
+    assert asked(tmp_path, BILLED) == [
+        {"day": first, "project": "p", "cost": 2.0, "credit": -0.75} | none_there,
+        {"day": second, "project": None, "cost": None, "credit": None} | none_there,
+        {"day": second, "project": "p", "cost": 2.0, "credit": None} | none_there,
+    ]
+
+
+def test_loaded_days_are_replaced_and_others_stay(tmp_path: Path) -> None:
+    rows = [{"usage_start_time": at(day), "cost": 1.0} for day in (DAY, NEXT_DAY)]
+    loaded(tmp_path, "gcp", parquet(tmp_path, *rows))
+    later = [{"usage_start_time": at(NEXT_DAY, hour), "cost": 5.0} for hour in (0, 23)]
+    files = [parquet(tmp_path, row) for row in later]
+    assert loaded(tmp_path, "gcp", *files) == "gcp: 1 days\n"
+    assert [(row["day"], row["cost"]) for row in asked(tmp_path, BILLED)] == [
+        ("2026-04-13", 1.0),
+        ("2026-04-14", 5.0),
+        ("2026-04-14", 5.0),
+    ]
+
+
+def test_a_lookup_has_no_days_and_is_replaced_whole(tmp_path: Path) -> None:
+    snapshots = f"SELECT sourceDataId FROM {LOOKUP} ORDER BY sourceDataId"
+    for names in (["a", "b"], ["b", "b", "c"]):
+        file = parquet(tmp_path, *({"sourcedataid": name} for name in names))
+        assert loaded(tmp_path, "azure_fxci_lookup", file) == "azure_fxci_lookup: all rows\n"
+        assert [row["sourceDataId"] for row in asked(tmp_path, snapshots)] == names
+
+
+def test_an_export_in_a_folder_that_is_named_like_a_column(tmp_path: Path) -> None:
+    file = Path(parquet(tmp_path, {"date": DAY, "quantity": 1.5}))
+    folder = tmp_path / "date=2026-04-14"
+    folder.mkdir()
+    loaded(tmp_path, "azure_fxci", str(file.rename(folder / file.name)))
+    sql = f"SELECT date, quantity FROM {AZURE} WHERE date >= '2026-04-01'"
+    assert asked(tmp_path, sql) == [{"date": "2026-04-13", "quantity": 1.5}]
+
+
+WRONG_EXPORTS: list[tuple[str, dict[str, Any], str]] = [
+    ("gcp", {"date": DAY}, "{file} has no column usage_start_time: is it another table?"),
+    (
+        "azure_fxci_lookup",
+        {"cost": 1.0},
+        "{file} has no column sourceDataId or loadTime: is it another table?",
+    ),
+    (
+        "gcp",
+        {"usage_start_time": at(DAY), "cost": "1.5"},
+        "{file} does not have the columns of gcp: cost is string, and double is expected",
+    ),
+    (
+        "gcp",
+        {"usage_start_time": at(DAY), "project": {"id": 17}},
+        "{file} does not have the columns of gcp: project.id is int64, and string is expected",
+    ),
+    (
+        "gcp",
+        {"usage_start_time": at(DAY), "credits": 1.5},
+        "{file} does not have the columns of gcp: credits is double, and an array is expected",
+    ),
+    (
+        "azure_fxci",
+        {"date": "04/13/2026"},
+        "{file} does not have the columns of azure_fxci: date is string, and date32[day] is "
+        "expected",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "row", "error"), WRONG_EXPORTS)
+def test_exports_that_are_refused(
+    tmp_path: Path, source: str, row: dict[str, Any], error: str
+) -> None:
+    file = parquet(tmp_path, row)
+    result = invoke(tmp_path, "billing", "load", source, file, env=LOCAL)
+    assert error_of(result) == error.format(file=file)
+    assert not (tmp_path / "state").exists()
+
+
+def test_nothing_is_loaded_of_an_export_with_rows_of_no_day(tmp_path: Path) -> None:
+    file = parquet(tmp_path, *({"date": day} for day in (DAY, None, None)))
+    result = invoke(tmp_path, "billing", "load", "azure_fxci", file, env=LOCAL)
+    assert error_of(result) == "azure_fxci: 2 rows have no date"
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_file_that_is_no_export(tmp_path: Path) -> None:
+    file = tmp_path / "export.csv"
+    file.write_text("date,cost\n")
+    result = invoke(tmp_path, "billing", "load", "azure_fxci", str(file), env=LOCAL)
+    assert error_of(result).startswith(f"{file} cannot be read as Parquet: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            "aws {file}",
+            "no export aws; there are gcp, azure_fxci, azure_fxci_lookup, azure_taskcluster, "
+            "azure_taskcluster_lookup",
+        ),
+        ("gcp", "Missing argument 'FILES...'."),
+        ("gcp none.parquet", "Invalid value for 'FILES...': File 'none.parquet' does not exist."),
+    ],
+)
+def test_a_load_that_cannot_be_understood(tmp_path: Path, arguments: str, error: str) -> None:
+    file = parquet(tmp_path, {"usage_start_time": at(DAY)})
+    command = ["billing", "load", *arguments.format(file=file).split()]
+    assert usage_error_of(invoke(tmp_path, *command, env=LOCAL)) == error
+
+
+def test_the_sandbox_has_bills_of_its_own(tmp_path: Path) -> None:
+    file = parquet(tmp_path, {"usage_start_time": at(DAY)})
+    result = invoke(tmp_path, "billing", "load", "gcp", file, env=SANDBOX)
+    assert error_of(result) == "the sandbox has simulated bills: set FXCI_DEPLOYMENT=local"
+    assert not (tmp_path / "state").exists()
+
+
+# --- the tables of costs --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def billed(tmp_path: Path) -> Path:
+    """What a GCP and an Azure worker cost on DAY; one of the Azure exports has no rows."""
+    hour = {
+        "project": {"id": "fxci-production-level1-workers"},
+        "resource": {
+            "name": "worker-77",
+            "global_name": "//compute.googleapis.com/projects/4711/zones/us-central1-b/"
+            "instances/7732042218797547089",
+        },
+    }
+    machine = {
+        "date": DAY,
+        "subscriptionName": "FXCI Azure",
+        "resourceLocation": "westus2",
+        "ResourceId": "/subscriptions/0/resourceGroups/rg/providers/Microsoft.Compute/"
+        "virtualMachines/vm-a",
+        "chargeType": "Usage",
+        "meterCategory": "Virtual Machines",
+        "unitOfMeasure": "1 Hour",
+        "quantity": 2.0,
+    }
+    gcp = parquet(
+        tmp_path,
+        hour | {"usage_start_time": at(DAY, 9), "cost": 2.0, "credits": [{"amount": -0.5}]},
+        hour | {"usage_start_time": at(DAY, 10), "cost": 4.0, "credits": []},
+        hour | {"usage_start_time": at(NEXT_DAY, 0), "cost": 99.0, "credits": []},
+    )
+    azure = parquet(
+        tmp_path,
+        machine | {"costInBillingCurrency": 99.0, "sourceDataId": "superseded"},
+        machine | {"costInBillingCurrency": 3.0, "sourceDataId": "current"},
+    )
+    lookup = parquet(tmp_path, {"sourceDataId": "current"}, {"sourceDataId": "current"})
+    nothing = tmp_path / "exports" / "nothing.parquet"
+    pq.write_table(pq.read_table(azure).slice(0, 0), nothing)
+    loaded(tmp_path, "gcp", gcp)
+    loaded(tmp_path, "azure_fxci", azure)
+    loaded(tmp_path, "azure_fxci_lookup", lookup)
+    assert loaded(tmp_path, "azure_taskcluster", str(nothing)) == "azure_taskcluster: 0 days\n"
+    loaded(tmp_path, "azure_taskcluster_lookup", str(nothing))
+    return tmp_path
+
+
+COSTS = (
+    "SELECT cloud_provider, project, zone, instance_id, name, total_cost FROM fxci.worker_costs "
+    "WHERE usage_start_date = '2026-04-13' ORDER BY cloud_provider"
+)
+OF_DAY = ["rebuild", "--from", "2026-04-13", "--to", "2026-04-13"]
+
+
+def test_costs_are_built_of_loaded_bills(billed: Path) -> None:
+    result = invoke(billed, *OF_DAY, "worker_costs_v1", env=LOCAL)
+    assert rebuilt_by(result) == [("worker_costs_v1", "2026-04-13", "2")]
+    assert asked(billed, COSTS) == [
+        {
+            "cloud_provider": "azure",
+            "project": "FXCI Azure",
+            "zone": "westus2",
+            "instance_id": "vm-a",
+            "name": "vm-a",
+            "total_cost": 3.0,
+        },
+        {
+            "cloud_provider": "gcp",
+            "project": "fxci-production-level1-workers",
+            "zone": "us-central1-b",
+            "instance_id": "7732042218797547089",
+            "name": "worker-77",
+            "total_cost": 5.5,
+        },
+    ]
+
+
+def test_the_way_from_bills_uptime_and_messages_to_the_cost_of_a_run(
+    billed: Path, morning: None, serve: Callable[..., MonitoringServer]
+) -> None:
+    # An hour and a half, of which a run of an hour and a minute has two thirds and a bit.
+    seed(billed)
+    serve(Page([time_series("7732042218797547089", 5_490.0)]), Page())
+    assert invoke(billed, "metric", "export", env=LOCAL).exit_code == 0
+    result = invoke(billed, *OF_DAY, env=LOCAL)
+    assert [(table, rows) for table, _, rows in rebuilt_by(result)] == [
+        ("tasks_v2", "1"),
+        ("task_runs_v1", "1"),
+        ("worker_metrics_v1", "1"),
+        ("worker_costs_v1", "2"),
+        ("worker_usage_v1", "2"),
+        ("task_run_costs_v1", "1"),
+        ("worker_utilization_v1", "2"),
+    ]
+    assert result.stderr == ""
+    sql = "SELECT run_duration, run_cost FROM fxci.task_run_costs WHERE submission_date = @day"
+    [row] = asked(billed, sql.replace("@day", "'2026-04-13'"))
+    # From 09:01:00 to 10:00:00.123; 5.5 dollars for 5,490 seconds.
+    assert row == {"run_duration": 3_540, "run_cost": pytest.approx(3_540 / 5_490 * 5.5)}
+
+
+def test_without_bills_a_table_of_costs_says_what_it_needs(tmp_path: Path) -> None:
+    result = invoke(tmp_path, *OF_DAY, "worker_costs_v1", env=LOCAL)
+    assert error_of(result) == (
+        "not rebuilt: 2026-04-13 (worker_costs_v1: the local warehouse has no billing exports "
+        "(gcp, azure_fxci, azure_fxci_lookup, azure_taskcluster, azure_taskcluster_lookup): the "
+        "tables of costs need them; see fxci-etl billing load --help)"
+    )
+    assert result.stdout == ""
+
+
+def test_each_of_the_bills_is_needed(billed: Path) -> None:
+    [exports] = billed.glob("state/local/warehouse/*/fxci_daily_actual_lookup")
+    exports.rename(billed / "elsewhere")
+    error = error_of(invoke(billed, *OF_DAY, "worker_costs_v1", env=LOCAL))
+    assert "has no billing exports (azure_fxci_lookup): " in error
+
+
+def test_a_rebuild_of_all_tables_leaves_out_what_is_not_ready(
+    billed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed(billed)
+    caplog.clear()
+    result = invoke(billed, *OF_DAY, env=LOCAL)
+    assert [(table, rows) for table, _, rows in rebuilt_by(result)] == [
+        ("tasks_v2", "1"),
+        ("task_runs_v1", "1"),
+        ("worker_costs_v1", "2"),
+    ]
+    assert [(r.levelname, r.getMessage().partition(":")[0]) for r in caplog.records] == [
+        ("WARNING", "worker_metrics_v1"),
+        ("WARNING", "worker_usage_v1"),
+        ("WARNING", "task_run_costs_v1"),
+        ("WARNING", "worker_utilization_v1"),
+    ]
+
+
+def test_a_rebuild_of_all_tables_needs_no_bills(tmp_path: Path) -> None:
+    seed(tmp_path)
+    assert invoke(tmp_path, *OF_DAY, env=LOCAL).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "error"),
+    [
+        (
+            "worker_metrics_v1",
+            "the uptime of 2026-04-13 was never fetched; run fxci-etl metric export --date "
+            "2026-04-13",
+        ),
+        (
+            "worker_usage_v1",
+            "worker_metrics_v1 has no partition for 2026-04-13; run fxci-etl metric export --date "
+            "2026-04-13",
+        ),
+        (
+            "task_run_costs_v1",
+            "2026-04-13 has a partition in worker_costs_v1 and none in worker_usage_v1; run "
+            "fxci-etl rebuild --from 2026-04-13 --to 2026-04-13 worker_usage_v1",
+        ),
+        (
+            "worker_utilization_v1",
+            "worker_metrics_v1 has no partition for 2026-04-13; run fxci-etl metric export --date "
+            "2026-04-13",
+        ),
+    ],
+)
+def test_a_table_that_is_named_and_not_ready(billed: Path, table: str, error: str) -> None:
+    assert invoke(billed, *OF_DAY, "worker_costs_v1", env=LOCAL).exit_code == 0
+    result = invoke(billed, *OF_DAY, table, env=LOCAL)
+    assert error_of(result) == f"not rebuilt: 2026-04-13 ({table}: {error})"
+    assert result.stdout == ""
+
+
+def stale_by(folder: Path, env: Mapping[str, str]) -> list[str]:
+    lines = invoke(folder, "status", env=env).stdout.splitlines()
+    return [line.split(None, 1)[1] for line in lines if line.startswith("stale  ")]
+
+
+def test_a_drain_leaves_tables_that_are_queries_to_others(
+    billed: Path, morning: None, pulse: MemoryPulse, serve: Callable[..., MonitoringServer]
+) -> None:
+    serve(Page([time_series("7732042218797547089", 5_490.0)]), Page())
+    assert invoke(billed, "metric", "export", env=LOCAL).exit_code == 0
+    assert invoke(billed, *OF_DAY, "worker_costs_v1", env=LOCAL).exit_code == 0
+    assert stale_by(billed, LOCAL) == ["worker_usage_v1 2026-04-13: never built"]
+    assert invoke(billed, *OF_DAY, env=LOCAL).exit_code == 0
+    assert stale_by(billed, LOCAL) == []
+
+    pulse.waiting = [message(body(task_id(1), [run()], TAGS))]
+    result = invoke(billed, "pulse", "drain", env=LOCAL)
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [
+        "tasks_v2",
+        "task_runs_v1",
+    ]
+    assert stale_by(billed, LOCAL) == [
+        "task_run_costs_v1 2026-04-13: inputs changed",
+        "worker_utilization_v1 2026-04-13: inputs changed",
+    ]
+
+
+def test_a_drain_beside_stale_costs_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    days = SANDBOX | {"FXCI_SANDBOX_DAYS": "2"}
+    day = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=2))
+    for command in (
+        ["pulse", "drain"],
+        ["metric", "export", "--date", day],
+        ["rebuild", "--from", day, "--to", day, "worker_costs_v1"],
+    ):
+        assert invoke(tmp_path, *command, env=days).exit_code == 0
+    assert f"worker_usage_v1 {day}: never built" in stale_by(tmp_path, days)
+    assert imported(tmp_path, "pulse", "drain", env=days) == {"msgspec", "pyarrow"}
+    assert f"worker_usage_v1 {day}: never built" in stale_by(tmp_path, days)
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -671,8 +1322,9 @@ def test_no_rows(tmp_path: Path, format: str, output: str) -> None:
     [
         (
             "SELECT state FROM fxci.task_runs",
-            "Cannot query over table fxci.task_runs without a filter over column "
-            "submission_date that can be used for partition elimination",
+            "Cannot query over table fxci_derived.task_runs_v1, which the view fxci.task_runs "
+            "reads, without a filter over column submission_date that can be used for partition "
+            "elimination",
         ),
         ("SELECT ML_PREDICT(1)", "ML_PREDICT is not supported by the local warehouse"),
         ("DROP TABLE fxci.tasks", "Only SELECT is supported: a query changes nothing"),
@@ -687,6 +1339,60 @@ def test_queries_that_are_refused(seeded: Path, sql: str, error: str) -> None:
 def test_simulated_rows_are_called_so_beside_them(tmp_path: Path) -> None:
     result = invoke(tmp_path, "query", "SELECT 1 AS n", "--format=csv", env=SANDBOX)
     assert (result.stdout, result.stderr) == ("n\n1\n", f"{SIMULATED_NOTICE}\n")
+
+
+ONE_ROW = {
+    "table": ("day         run_id", "----------  ------", "2026-04-13       0"),
+    "csv": ("day,run_id", "2026-04-13,0"),
+    "json": ("[", "  {", '    "day": "2026-04-13",', '    "run_id": 0', "  }", "]"),
+}
+
+
+@pytest.mark.parametrize(("format", "lines"), ONE_ROW.items())
+def test_no_more_rows_are_printed_than_the_limit(
+    seeded: Path, format: str, lines: tuple[str, ...]
+) -> None:
+    """How many there are beside them is none of what another program reads."""
+    sql = (
+        "SELECT submission_date AS day, run_id FROM fxci.task_runs "
+        "WHERE submission_date >= '2026-04-13' ORDER BY day"
+    )
+    result = invoke(seeded, "query", sql, "--limit", "1", "--format", format, env=LOCAL)
+    assert tuple(result.stdout.splitlines()) == lines
+    assert (result.exit_code, result.stderr) == (0, "1 more rows are not shown\n")
+    for enough in ("2", "1000"):
+        result = invoke(seeded, "query", sql, f"--limit={enough}", "--format", format, env=LOCAL)
+        assert result.stdout == invoke(seeded, "query", sql, "--format", format, env=LOCAL).stdout
+        assert result.stderr == ""
+
+
+def test_a_limit_of_many_rows(tmp_path: Path) -> None:
+    sql = f"SELECT x FROM UNNEST({list(range(2_000))}) AS x"
+    result = invoke(tmp_path, "query", sql, "--limit=3", "--format=csv", env=LOCAL)
+    assert (result.stdout, result.stderr) == ("x\n0\n1\n2\n", "1,997 more rows are not shown\n")
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_that_is_none(tmp_path: Path, limit: str) -> None:
+    error = usage_error_of(invoke(tmp_path, "query", "SELECT 1", "--limit", limit, env=LOCAL))
+    assert error.startswith("Invalid value for '--limit': ")
+
+
+@pytest.mark.parametrize("comment", ["-- one = 1?", "--one", "--limit is none", "/* one */"])
+def test_a_query_that_begins_with_a_comment(tmp_path: Path, comment: str) -> None:
+    result = invoke(tmp_path, "query", f"{comment}\nSELECT 1 AS n", "--format=csv", env=LOCAL)
+    assert (result.exit_code, result.stdout) == (0, "n\n1\n"), result.output
+
+
+def test_an_option_with_a_blank_in_its_value_is_one(tmp_path: Path) -> None:
+    config = tmp_path / "a file"
+    config.write_text('[bigquery]\ndataset = "other"\n')
+    sql = "SELECT COUNT(*) AS n FROM other.tasks_v2 WHERE submission_date = '2026-04-13'"
+    result = invoke(tmp_path, "query", f"--config={config}", sql, "--format=csv", env=LOCAL)
+    assert (result.exit_code, result.stdout) == (0, "n\n0\n"), result.output
+    assert usage_error_of(invoke(tmp_path, "query", "--no-such", sql, env=LOCAL)) == (
+        "No such option '--no-such'."
+    )
 
 
 def test_an_unknown_format(tmp_path: Path) -> None:

@@ -140,20 +140,20 @@ def test_dollars_that_differ(small: Small) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dollars", "passed"),
+    ("then", "now", "passed"),
     [
-        (1.0 + 9e-7, True),
-        (1.0 + 2e-6, False),
-        # Of large sums of either sign the sixth place says nothing.
-        (1_000_001.0, True),
+        ([1.0], [1.0 + 9e-7], True),
+        ([1.0], [1.0 + 2e-6], False),
+        # Among large amounts of either sign a dollar is within what adding floats up may do.
+        ([1.0, 1e9, -1e9], [2.0, 1e9, -1e9], True),
+        ([1.0, 1e8, -1e8], [2.0, 1e8, -1e8], False),
     ],
 )
 def test_dollars_that_differ_by_what_adding_floats_up_does(
-    small: Small, dollars: float, passed: bool
+    small: Small, then: list[float], now: list[float], passed: bool
 ) -> None:
-    others = [cost("2", 1e9), cost("3", -1e9)] if dollars > 2 else []
-    built_utilization(small, cost("1", 1.0 if dollars < 2 else 1_000_000.0), *others)
-    small.put(WORKER_COSTS, cost("1", dollars), *others)
+    built_utilization(small, *(cost(f"{n}", amount) for n, amount in enumerate(then)))
+    small.put(WORKER_COSTS, *(cost(f"{n}", amount) for n, amount in enumerate(now)))
     assert costs_add_up(small).passed is passed
 
 
@@ -162,6 +162,13 @@ def test_costs_that_are_gone_differ(small: Small) -> None:
     small.put(WORKER_COSTS)
     finding = costs_add_up(small)
     assert finding.cases == [{"day": DAY, "in_utilization": 1.5, "in_costs": 0.0, "size": 0.0}]
+
+
+def test_workers_that_are_gone_differ(small: Small) -> None:
+    built_utilization(small)
+    small.put(WORKER_COSTS, cost("1", 1.5))
+    finding = costs_add_up(small)
+    assert finding.cases == [{"day": DAY, "in_utilization": 0.0, "in_costs": 1.5, "size": 1.5}]
 
 
 def test_a_day_that_is_to_be_built_again_is_not_looked_at(small: Small) -> None:
@@ -188,18 +195,18 @@ def runs_cost(small: Small, *runs: Row, uptime: float, dollars: float = 2.0) -> 
 
 
 ONE_HOUR = task_run(1, at("10:00"), at("11:00"))
-THE_NEXT = task_run(2, at("11:00"), at("12:00"))
+THE_NEXT_HALF = task_run(2, at("11:00"), at("11:30"))
 
 
 def test_runs_that_cost_what_their_worker_did(small: Small) -> None:
-    assert runs_cost(small, ONE_HOUR, THE_NEXT, uptime=7200.0) == Finding(
+    assert runs_cost(small, ONE_HOUR, THE_NEXT_HALF, uptime=5400.0) == Finding(
         True, "the runs of 0 workers cost more than these did on 2026-04-12 to 2026-04-14"
     )
 
 
 def test_runs_that_cost_more_than_their_worker(small: Small) -> None:
-    """Two hours of runs, one after the other, and only one hour of uptime is known."""
-    assert runs_cost(small, ONE_HOUR, THE_NEXT, uptime=3600.0) == Finding(
+    """An hour and a half of runs, one after the other, and an hour of uptime is known."""
+    assert runs_cost(small, ONE_HOUR, THE_NEXT_HALF, uptime=3600.0) == Finding(
         False,
         "the runs of 1 workers cost more than these did on 2026-04-12 to 2026-04-14",
         [
@@ -208,7 +215,7 @@ def test_runs_that_cost_more_than_their_worker(small: Small) -> None:
                 "cloud_provider": "gcp",
                 "zone": ZONE,
                 "instance_id": "1234",
-                "cost_of_runs": 4.0,
+                "cost_of_runs": 3.0,
                 "cost_of_worker": 2.0,
             }
         ],
@@ -221,8 +228,9 @@ def test_runs_that_overlap_may_cost_more(small: Small) -> None:
     assert runs_cost(small, ONE_HOUR, overlapping, uptime=3600.0).passed
 
 
-def test_the_runs_of_a_worker_that_cost_nothing_are_not_looked_at(small: Small) -> None:
-    assert runs_cost(small, ONE_HOUR, THE_NEXT, uptime=3600.0, dollars=-2.0).passed
+def test_the_runs_of_a_worker_that_was_credited_are_not_looked_at(small: Small) -> None:
+    """They cost a dollar less than nothing, and it two."""
+    assert runs_cost(small, ONE_HOUR, uptime=7200.0, dollars=-2.0).passed
 
 
 def test_runs_of_other_workers_and_other_days_are_not_added_up(small: Small) -> None:

@@ -1,6 +1,9 @@
 """What Dagster is told of the project, by deployment."""
 
 import dataclasses
+import datetime as dt
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +17,24 @@ from fxci_assets_tests.dagster_instance import completed, failures
 from fxci_assets_tests.events import DAY, FIRST_DAY
 from fxci_assets_tests.pulse import MemoryPulse
 
-ASSETS = ["pulse_events", "task_runs_v1", "tasks_v2"]
+GROUPS_AND_KINDS = {
+    "pulse_events": ("pulse", {"pulse", "parquet"}),
+    "task_run_costs_v1": ("costs", {"bigquery", "table"}),
+    "task_runs_v1": ("pulse", {"pulse", "table"}),
+    "tasks_v2": ("pulse", {"pulse", "table"}),
+    "worker_costs_v1": ("costs", {"bigquery", "table"}),
+    "worker_metrics_v1": ("workers", {"googlecloud", "table"}),
+    "worker_usage_v1": ("workers", {"bigquery", "table"}),
+    "worker_utilization_v1": ("costs", {"bigquery", "table"}),
+}
+OF_OTHERS = {
+    "billing_azure_fxci": ("costs", {"bigquery", "source"}),
+    "billing_azure_fxci_lookup": ("costs", {"bigquery", "source"}),
+    "billing_azure_taskcluster": ("costs", {"bigquery", "source"}),
+    "billing_azure_taskcluster_lookup": ("costs", {"bigquery", "source"}),
+    "billing_gcp": ("costs", {"bigquery", "source"}),
+    "cloud_monitoring_uptime": ("workers", {"googlecloud", "source"}),
+}
 
 
 def settings(root: Path, deployment: Deployment = "sandbox") -> Settings:
@@ -39,15 +59,22 @@ def test_they_load_without_credentials_and_touch_no_disk(
 
 
 def test_what_there_is(defs: dg.Definitions) -> None:
-    assert sorted(specs(defs)) == ASSETS
+    assert {
+        name: (spec.group_name, spec.kinds) for name, spec in specs(defs).items()
+    } == GROUPS_AND_KINDS | OF_OTHERS
     assert sorted(job.name for job in defs.resolve_all_job_defs() if job.name[0] != "_") == [
         "checks",
+        "costs",
         "ingest",
         "rebuild",
+        "uptime",
     ]
     assert sorted(schedule.name for schedule in defs.schedules or ()) == [
         "checks_every_hour",
+        "costs_every_day",
+        "costs_every_week",
         "drain_every_ten_minutes",
+        "uptime_every_night",
     ]
     assert sorted(sensor.name for sensor in defs.sensors or ()) == ["queue_depth", "stale_days"]
 
@@ -60,21 +87,33 @@ def test_schedules_and_sensors_run_by_themselves_in_the_sandbox_only(
     statuses = {
         schedule.name: schedule.default_status.value for schedule in repository.schedule_defs
     } | {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs}
-    assert statuses == dict.fromkeys(
-        ["checks_every_hour", "drain_every_ten_minutes", "queue_depth", "stale_days"], status
-    )
+    assert len(statuses) == 7
+    assert set(statuses.values()) == {status}
 
 
-@pytest.mark.parametrize("asset", ASSETS)
+def test_loading_warns_of_nothing_and_imports_neither_plots_nor_clouds() -> None:
+    """As a process of Dagster's loads them; what only a run needs would make each start slower."""
+    code = """\
+import dagster, pandas, sqlglot.lineage, sys, warnings  # what others warn of is theirs
+warnings.simplefilter("error")
+import fxci_assets.definitions
+print(*{"matplotlib", "google", "grpc", "duckdb", "kombu", "amqp"} & sys.modules.keys())
+"""
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, "\n", "")
+
+
+@pytest.mark.parametrize("asset", [*GROUPS_AND_KINDS, *OF_OTHERS])
 def test_each_asset_says_what_it_is(defs: dg.Definitions, asset: str) -> None:
     spec = specs(defs)[asset]
     assert spec.description
     assert SIMULATED_NOTICE in spec.description
-    assert spec.owners == ["team:release-engineering"]
-    assert spec.group_name == "pulse"
-    assert "pulse" in spec.kinds
-    assert spec.freshness_policy is not None
-    assert spec.partitions_def == dg.DailyPartitionsDefinition("2026-04-01", end_offset=1)
+    # Nobody here runs those of others, which have no days.
+    own = asset in GROUPS_AND_KINDS
+    daily = dg.DailyPartitionsDefinition("2026-04-01", end_offset=1)
+    assert spec.owners == (["team:release-engineering"] if own else [])
+    assert (spec.freshness_policy is not None) is own
+    assert spec.partitions_def == (daily if own else None)
 
 
 def test_only_the_sandbox_calls_its_data_simulated(tmp_path: Path) -> None:
@@ -87,7 +126,7 @@ def test_a_table_shows_the_columns_of_its_spec(defs: dg.Definitions, table: tabl
     metadata = specs(defs)[table.name].metadata
     assert metadata["dagster/table_name"] == f"moz-fx-data-shared-prod.fxci_derived.{table.name}"
     assert metadata["key"] == list(table.key)
-    assert metadata["partition_column"] == "submission_date"
+    assert metadata["partition_column"] == table.partition_column
     shown = metadata["dagster/column_schema"]
     assert isinstance(shown, dg.TableSchema)
     top = [column for column in shown.columns if "." not in column.name]
@@ -114,18 +153,127 @@ def test_a_repeated_column_is_shown_as_such(tmp_path: Path) -> None:
     assert (shown.type, shown.constraints.nullable) == ("STRING REPEATED", False)
 
 
-def test_the_task_tables_depend_on_the_messages(defs: dg.Definitions) -> None:
-    for table in ("tasks_v2", "task_runs_v1"):
-        assert [dep.asset_key for dep in specs(defs)[table].deps] == [dg.AssetKey("pulse_events")]
+BILLS = tuple(sorted(name for name in OF_OTHERS if name.startswith("billing_")))
+AZURE = tuple(name for name in BILLS if "azure" in name)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("tasks_v2", {"pulse_events": (0, 0)}),
+        ("task_runs_v1", {"pulse_events": (0, 0)}),
+        ("worker_metrics_v1", {"cloud_monitoring_uptime": None}),
+        ("worker_costs_v1", dict.fromkeys(BILLS)),
+        ("worker_usage_v1", {"worker_metrics_v1": (0, 0)} | dict.fromkeys(AZURE)),
+        (
+            "task_run_costs_v1",
+            {"task_runs_v1": (0, 0), "worker_costs_v1": (-30, 0), "worker_usage_v1": (-30, 0)},
+        ),
+        (
+            "worker_utilization_v1",
+            {"task_runs_v1": (0, 6), "worker_costs_v1": (0, 0), "worker_usage_v1": (0, 0)},
+        ),
+    ],
+)
+def test_on_which_days_of_what_a_day_depends(
+    defs: dg.Definitions, table: str, expected: dict[str, tuple[int, int] | None]
+) -> None:
+    graph = defs.resolve_asset_graph()
+    key, day = dg.AssetKey(table), dt.date(2026, 6, 1)
+    found: dict[str, tuple[int, int] | None] = {}
+    for parent in graph.get(key).parent_keys:
+        name = parent.to_user_string()
+        if graph.get(parent).partitions_def is None:
+            found[name] = None
+            continue
+        mapping = graph.get_partition_mapping(key, parent)
+        daily = dg.DailyPartitionsDefinition("2026-04-01", end_offset=1)
+        subset = daily.subset_with_partition_keys([day.isoformat()])
+        read = mapping.get_upstream_mapped_partitions_result_for_partitions(
+            subset, daily, daily, current_time=dt.datetime(2026, 6, 30, tzinfo=dt.UTC)
+        ).partitions_subset.get_partition_keys()
+        days = sorted(dt.date.fromisoformat(read_day) for read_day in read)
+        found[name] = (days[0] - day).days, (days[-1] - day).days
+        assert len(days) == (days[-1] - days[0]).days + 1
+    assert found == expected
+
+
+def test_all_there_is_leads_to_utilization(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    upstream = graph.get_ancestor_asset_keys(dg.AssetKey("worker_utilization_v1"))
+    assert {key.to_user_string() for key in upstream} == (
+        {*GROUPS_AND_KINDS, *OF_OTHERS} - {"tasks_v2", "task_run_costs_v1", "worker_utilization_v1"}
+    )
+
+
+# Days, and what a query says itself.
+OF_NO_COLUMN = {
+    "tasks_v2": {"submission_date"},
+    "task_runs_v1": {"submission_date"},
+    "worker_metrics_v1": {"submission_date"},
+    "worker_usage_v1": {"usage_start_date", "cloud_provider", "attribution_method"},
+    "worker_costs_v1": {"usage_start_date", "cloud_provider"},
+    "task_run_costs_v1": {"submission_date"},
+    "worker_utilization_v1": {"usage_date"},
+}
+
+
+def columns_of(spec: dg.AssetSpec) -> set[str]:
+    shown = spec.metadata["dagster/column_schema"]
+    assert isinstance(shown, dg.TableSchema)
+    assert all(column.description for column in shown.columns)
+    return {column.name for column in shown.columns}
+
+
+def made_of(spec: dg.AssetSpec) -> dict[str, set[tuple[str, str]]]:
+    lineage = spec.metadata["dagster/column_lineage"]
+    assert isinstance(lineage, dg.TableColumnLineage)
+    return {
+        name: {(dep.asset_key.to_user_string(), dep.column_name) for dep in deps}
+        for name, deps in lineage.deps_by_column.items()
+    }
+
+
+@pytest.mark.parametrize("table", tables.TABLES, ids=lambda table: table.name)
+def test_each_column_of_a_table_is_made_of_columns_that_are_there(
+    defs: dg.Definitions, table: tables.Table
+) -> None:
+    found = specs(defs)
+    lineage = made_of(found[table.name])
+    assert set(lineage) == columns_of(found[table.name]) - OF_NO_COLUMN[table.name]
+    upstream = {dep.asset_key.to_user_string() for dep in found[table.name].deps}
+    for deps in lineage.values():
+        assert deps
+        for asset, column in deps:
+            assert asset in upstream
+            assert column in columns_of(found[asset])
+
+
+def test_what_dollars_are_made_of(defs: dg.Definitions) -> None:
+    found = specs(defs)
+    assert made_of(found["worker_costs_v1"])["total_cost"] == {
+        ("billing_gcp", "cost"),
+        ("billing_gcp", "credits"),
+        ("billing_azure_fxci", "costInBillingCurrency"),
+        ("billing_azure_taskcluster", "costInBillingCurrency"),
+    }
+    assert made_of(found["task_run_costs_v1"])["run_cost"] == {
+        ("task_runs_v1", "started"),
+        ("task_runs_v1", "resolved"),
+        ("worker_costs_v1", "total_cost"),
+        ("worker_usage_v1", "uptime"),
+    }
+    assert made_of(found["worker_utilization_v1"])["billed_cost"] == {
+        ("worker_costs_v1", "total_cost")
+    }
 
 
 def test_each_table_has_one_blocking_check(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     blocking = [key for key in graph.asset_check_keys if graph.get_check_spec(key).blocking]
-    assert sorted(key.to_user_string() for key in blocking) == [
-        "task_runs_v1:rows_are_valid",
-        "tasks_v2:rows_are_valid",
-    ]
+    assert sorted(key.to_user_string() for key in blocking) == sorted(
+        f"{table.name}:rows_are_valid" for table in tables.TABLES
+    )
 
 
 def test_two_drains_are_never_run_at_once(defs: dg.Definitions) -> None:
@@ -153,9 +301,25 @@ def test_locally_rebuilding_needs_no_credentials(tmp_path: Path) -> None:
     defs = build_defs(settings(tmp_path, "local"))
     with dg.DagsterInstance.ephemeral() as instance:
         run = defs.resolve_job_def("rebuild").execute_in_process(
-            instance=instance, partition_key="2026-04-13"
+            instance=instance,
+            partition_key="2026-04-13",
+            asset_selection=[dg.AssetKey("tasks_v2"), dg.AssetKey("task_runs_v1")],
         )
         assert run.success
+
+
+def test_locally_costs_without_bills_fail_in_one_line(tmp_path: Path) -> None:
+    defs = build_defs(settings(tmp_path, "local"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = defs.resolve_job_def("costs").execute_in_process(
+            instance=instance, partition_key="2026-04-13", raise_on_error=False
+        )
+    assert not run.success
+    assert (
+        "the local warehouse has no billing exports (gcp, azure_fxci, azure_fxci_lookup, "
+        "azure_taskcluster, azure_taskcluster_lookup): the tables of costs need them; see "
+        "fxci-etl billing load --help)\n"
+    ) in failures(run)
 
 
 def test_a_resource_can_be_replaced(tmp_path: Path) -> None:

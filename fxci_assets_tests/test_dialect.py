@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -21,6 +22,7 @@ from fxci_assets.dialect import (
     PartitionFilterError,
     QueryError,
     Value,
+    raised,
     transpile,
 )
 from fxci_assets_tests import duck
@@ -262,6 +264,8 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("CAST(0.5 AS INT64)", 1),
     ("CAST('12' AS INT64)", 12),
     ("CAST('0x1A' AS INT64)", 26),
+    ("CAST('7' AS INT)", 7),
+    ("CAST('7' AS INTEGER)", 7),
     ("CAST(TRUE AS INT64)", 1),
     ("CAST('1.5e3' AS FLOAT64)", 1500.0),
     ("CAST(3 AS FLOAT64)", 3.0),
@@ -501,6 +505,10 @@ QUERIES: list[tuple[str, list[Any]]] = [
     ("SELECT s, COUNT(*) AS n FROM d.t GROUP BY s QUALIFY RANK() OVER (ORDER BY n DESC) = 1", [("a", 2)]),
     ("SELECT i, RANK() OVER (ORDER BY i DESC) AS place FROM d.t WHERE i > 0 QUALIFY place <= 2 ORDER BY place", [(3, 1), (2, 2)]),
     ("SELECT i FROM d.t QUALIFY COUNT(*) OVER (PARTITION BY s) > 1 ORDER BY i", [None, 1]),
+    # by what is computed
+    ("SELECT i, ROW_NUMBER() OVER (PARTITION BY DATE_TRUNC(day, MONTH) ORDER BY i / 2 DESC) FROM d.t WHERE i > 0 ORDER BY i", [(1, 2), (2, 1), (3, 1)]),
+    ("SELECT i, COUNT(*) OVER (PARTITION BY LOWER(s)), RANK() OVER (ORDER BY ROUND(f) DESC) FROM d.t WHERE i > 0 ORDER BY i", [(1, 1, 2), (2, 1, 1), (3, 1, 3)]),
+    ("SELECT tags.project AS p FROM d.t GROUP BY p QUALIFY ROW_NUMBER() OVER (ORDER BY COUNTIF(i > 1) / COUNT(*) DESC) = 1", ["autoland"]),
     # queries in queries
     ("WITH a AS (SELECT i, f FROM d.t WHERE i > 1), b AS (SELECT SUM(f) AS f FROM a), c AS (SELECT a.i, b.f FROM a CROSS JOIN b) SELECT i, f FROM c ORDER BY i", [(2, 0.0), (3, 0.0)]),
     ("WITH a AS (SELECT 1 AS x), b AS (WITH a AS (SELECT 2 AS x) SELECT x FROM a) SELECT a.x, b.x FROM a CROSS JOIN b", [(1, 2)]),
@@ -514,6 +522,8 @@ QUERIES: list[tuple[str, list[Any]]] = [
     ("SELECT i FROM d.t AS o WHERE NOT EXISTS (SELECT 1 FROM d.t AS n WHERE n.i > o.i) ORDER BY i", [None, 3]),
     ("WITH a AS (SELECT 1 AS x), b AS (SELECT x + 1 AS x FROM a) SELECT x FROM b", [2]),
     ("SELECT x FROM (SELECT i * 2 AS x FROM d.t) WHERE x > 2 ORDER BY x", [4, 6]),
+    ("SELECT '(' FROM d.t WHERE s != '!' AND s != '==' AND i = 1", ["("]),
+    ("SELECT user FROM (SELECT s AS user FROM d.t WHERE i = 1) ORDER BY user", ["a"]),
     ("SELECT i FROM d.t WHERE i = (SELECT MAX(i) FROM d.t)", [3]),
     ("SELECT i FROM d.t AS o WHERE EXISTS (SELECT 1 FROM d.t AS n WHERE n.i = o.i + 1) ORDER BY i", [1, 2]),
     ("SELECT i FROM d.t WHERE i NOT IN (SELECT i FROM d.t WHERE i > 1)", [1]),
@@ -720,6 +730,26 @@ def test_what_fails_in_bigquery_fails(connection: duckdb.DuckDBPyConnection, sql
         ("SELECT PERCENTILE_DISC(i, 0.5 RESPECT NULLS) OVER () FROM d.t", "RESPECTNULLS"),
         ("SELECT DATE_ADD('2026-04-13', INTERVAL 1 DAY)", "write DATE '2026-04-13'"),
         ("SELECT FORMAT('%d', i) FROM d.t", "FORMAT is not supported"),
+        ("SELECT CAST(i AS FLOAT) FROM d.t", "CAST AS FLOAT is not supported"),
+        ("SELECT CAST(i AS VARCHAR) FROM d.t", "CAST AS VARCHAR is not supported"),
+        # what is a name or an operator elsewhere
+        ("SELECT i FROM d.t WHERE user = 'a'", "Unrecognized name: user"),
+        ("SELECT LOCALTIME", "Unrecognized name: LOCALTIME"),
+        ("SELECT rowid FROM d.t", "Unrecognized name: rowid"),
+        ("SELECT 7 % 2", "% is not supported"),
+        ("SELECT 1 == 1", "== is not supported"),
+        ("SELECT 1 <=> 1", "<=> is not supported"),
+        ("SELECT !TRUE", "! is not supported"),
+        ("SELECT s RLIKE 'a' FROM d.t", "RLIKE is not supported"),
+        ("SELECT s NOTNULL FROM d.t", "NOTNULL is not supported"),
+        ("SELECT {'a': 1}", "{ is not supported"),
+        ("SELECT 'a' 'b'", "A text that goes on"),
+        ("FROM d.t SELECT i", "A query that begins with FROM"),
+        ("SELECT i FROM d.t LIMIT 1, 2", "LIMIT with two numbers"),
+        ("SELECT i FROM d.t OFFSET 1", "OFFSET needs LIMIT"),
+        ("SELECT i FROM d.t EXCEPT ALL SELECT 1", "EXCEPT ALL is not supported"),
+        ("SELECT IF(TRUE, 1)", "IF needs a third argument"),
+        ("SELECT COUNT() FROM d.t", "COUNT needs an argument"),
         ("SELECT AS STRUCT i FROM d.t", "SELECT with KIND"),
         ("SELECT ARRAY(SELECT i FROM d.t)", "ARRAY is not supported"),
         ("SELECT i FROM d.t TABLESAMPLE SYSTEM (10 PERCENT)", "not supported"),
@@ -742,6 +772,41 @@ def test_what_is_not_on_the_list_is_refused_by_name(sql: str, message: str) -> N
     with pytest.raises(DialectError, match=message) as refused:
         transpile(sql, CATALOG)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        (
+            "SELECT UPPER(x) FROM UNNEST(['straße']) AS x",
+            "UPPER of one of these letters .*: straße$",
+        ),
+        ("SELECT LOWER('ΟΔΟΣ')", "LOWER of one of these letters"),
+        ("SELECT SAFE_CAST('NaN' AS FLOAT64)", "NaN is not supported"),
+        ("SELECT ROUND(f, 9) FROM d.t", "ROUND to more than 8 places is not supported"),
+        ("SELECT SAFE_CAST('2026-04-13 10:00' AS DATE)", "not a supported form: 2026-04-13 10:00$"),
+        ("SELECT i / 0 FROM d.t", "^division by zero$"),
+        (r"SELECT CAST('a\nb' AS INT64)", "^Cannot convert to INT64: a b$"),
+    ],
+)
+def test_a_value_is_refused_with_a_reason(
+    connection: duckdb.DuckDBPyConnection, sql: str, message: str
+) -> None:
+    with pytest.raises(duckdb.Error) as refused:
+        run(connection, sql)
+    assert re.search(message, raised(str(refused.value)) or "")
+
+
+def test_other_errors_are_no_reasons_of_ours(connection: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(duckdb.Error) as failed:
+        run(connection, "SELECT 9223372036854775807 + 1")
+    assert raised(str(failed.value)) is None
+
+
+def test_a_value_that_is_not_reached_is_not_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    sql = "SELECT IF(i = 1, NULL, 1 / (i - 1)) FROM d.t WHERE i > 0 AND 1 / i > 0 ORDER BY i"
+    assert run(connection, sql) == [None, 1.0, 0.5]
+    assert run(connection, "SELECT IF(FALSE, 1 / 0, 2)") == [2.0]
 
 
 def test_every_function_that_is_listed_is_tested() -> None:
@@ -792,6 +857,11 @@ def test_a_time_without_a_zone_is_refused() -> None:
         transpile("SELECT @at", CATALOG, {"at": naive})
 
 
+def test_a_parameter_that_is_no_number_is_refused() -> None:
+    with pytest.raises(DialectError, match="NaN, which is the parameter @x, is not supported"):
+        transpile("SELECT @x", CATALOG, {"x": float("nan")})
+
+
 def test_nameless_columns_are_named_as_in_bigquery(connection: duckdb.DuckDBPyConnection) -> None:
     query = transpile("SELECT 1, i AS x, tags.kind, COUNT(*) OVER () FROM d.t", CATALOG)
     described = connection.execute(query.sql).description
@@ -834,12 +904,21 @@ D = "submission_date = '2026-04-13'"
         f"WITH t AS (SELECT task_id, submission_date FROM fxci.tasks) SELECT * FROM t WHERE {D}",
         f"WITH t AS (SELECT * FROM fxci.tasks), u AS (SELECT * FROM t) SELECT * FROM u WHERE {D}",
         f"SELECT * FROM (SELECT submission_date, COUNT(*) AS n FROM fxci.tasks GROUP BY 1) WHERE {D}",
+        f"SELECT * FROM (SELECT submission_date, COUNT(*) AS n FROM fxci.tasks GROUP BY ALL) WHERE {D}",
         f"SELECT * FROM (SELECT * FROM fxci.tasks UNION ALL SELECT * FROM fxci.tasks) WHERE {D}",
         f"SELECT * FROM fxci.tasks AS t JOIN fxci.task_runs AS r ON t.task_id = r.task_id AND r.{D} WHERE t.{D}",
         f"SELECT * FROM fxci.tasks AS t JOIN fxci.task_runs AS r ON t.{D} AND r.{D}",
         f"SELECT * FROM fxci.tasks AS t LEFT JOIN fxci.task_runs AS r ON r.{D} WHERE t.{D}",
         f"SELECT run_id FROM d.t JOIN fxci.task_runs ON {D}",
         f"SELECT i FROM d.t WHERE EXISTS (SELECT 1 FROM fxci.tasks WHERE {D})",
+        # of a TIMESTAMP
+        "SELECT id FROM d.bills WHERE usage_start_time >= TIMESTAMP '2026-04-13'",
+        "SELECT id FROM d.bills WHERE usage_start_time < TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL -1 DAY)",
+        "SELECT id FROM d.bills WHERE DATE(usage_start_time) = '2026-04-13'",
+        "SELECT id FROM d.bills AS b WHERE DATE(b.usage_start_time) BETWEEN '2026-04-13' AND '2026-04-14'",
+        "SELECT id FROM d.bills WHERE DATE(usage_start_time) IN ('2026-04-13')",
+        "SELECT id FROM d.bills WHERE TIMESTAMP '2026-04-13' = TIMESTAMP_TRUNC(usage_start_time, DAY)",
+        "WITH b AS (SELECT id, usage_start_time AS at FROM d.bills) SELECT id FROM b WHERE DATE(at) = '2026-04-13'",
     ],
 )  # fmt: skip
 def test_a_filter_on_the_partition_column_lets_a_query_pass(
@@ -865,6 +944,7 @@ def test_a_filter_on_the_partition_column_lets_a_query_pass(
         f"SELECT * FROM (SELECT submission_date + 1 AS submission_date FROM fxci.tasks) WHERE {D}",
         f"SELECT * FROM (SELECT * REPLACE (CURRENT_DATE() AS submission_date) FROM fxci.tasks) WHERE {D}",
         f"SELECT * FROM (SELECT MAX(submission_date) AS submission_date FROM fxci.tasks) WHERE {D}",
+        f"SELECT * FROM (SELECT task_id, MAX(submission_date) AS submission_date FROM fxci.tasks GROUP BY ALL) WHERE {D}",
         f"SELECT * FROM (SELECT submission_date, ROW_NUMBER() OVER () AS n FROM fxci.tasks) WHERE {D}",
         f"SELECT * FROM (SELECT * FROM fxci.tasks UNION ALL SELECT task_id, CURRENT_DATE(), tags FROM fxci.tasks) WHERE {D}",
         f"WITH t AS (SELECT * FROM fxci.tasks) SELECT * FROM t AS a JOIN t AS b ON a.task_id = b.task_id WHERE a.{D}",
@@ -874,6 +954,16 @@ def test_a_filter_on_the_partition_column_lets_a_query_pass(
         f"SELECT * FROM fxci.tasks AS t LEFT JOIN fxci.task_runs AS r ON t.task_id = r.task_id WHERE t.{D} AND r.{D}",
         f"SELECT * FROM fxci.tasks AS t FULL JOIN fxci.task_runs AS r ON t.{D} AND r.{D} WHERE t.{D} AND r.{D}",
         "SELECT i FROM d.t WHERE EXISTS (SELECT 1 FROM fxci.tasks) AND day = '2026-04-13'",
+        "SELECT id FROM d.bills",
+        "SELECT id FROM d.bills WHERE id = 1",
+        "SELECT id FROM d.bills WHERE DATE(usage_start_time) = DATE(usage_start_time)",
+        "SELECT id FROM d.bills WHERE DATE(usage_start_time) != '2026-04-13'",
+        "SELECT id FROM d.bills WHERE DATE(usage_start_time) + 1 = '2026-04-13'",
+        "SELECT id FROM d.bills WHERE DATE(usage_start_time, 'Europe/Berlin') = '2026-04-13'",
+        "SELECT id FROM d.bills WHERE TIMESTAMP_TRUNC(usage_start_time, HOUR) = TIMESTAMP '2026-04-13'",
+        "SELECT id FROM d.bills WHERE TIMESTAMP_ADD(usage_start_time, INTERVAL 1 DAY) > TIMESTAMP '2026-04-13'",
+        "SELECT id FROM d.bills WHERE EXTRACT(YEAR FROM usage_start_time) = 2026",
+        "SELECT id FROM (SELECT id, DATE(usage_start_time) AS day FROM d.bills) WHERE day = '2026-04-13'",
     ],
 )  # fmt: skip
 def test_without_such_a_filter_it_is_refused(sql: str) -> None:
@@ -888,6 +978,21 @@ def test_the_refusal_says_what_bigquery_says() -> None:
         r"that can be used for partition elimination$",
     ):
         transpile("SELECT * FROM fxci.tasks", CATALOG)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "usage_start_time >= TIMESTAMP(@day) AND usage_start_time < TIMESTAMP(DATE_ADD(@day, INTERVAL 1 DAY))",
+        "DATE(usage_start_time) = @day",
+        "TIMESTAMP_TRUNC(usage_start_time, DAY) = TIMESTAMP(@day)",
+    ],
+)  # fmt: skip
+def test_a_day_of_timestamps_is_whole(
+    connection: duckdb.DuckDBPyConnection, condition: str
+) -> None:
+    sql = f"SELECT id FROM d.bills WHERE {condition} ORDER BY id"
+    assert run(connection, sql, {"day": day("2026-04-13")}) == [1, 2]
 
 
 MOMENTS = st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC))  # noqa: DTZ001
@@ -919,3 +1024,16 @@ def test_a_difference_of_dates_counts_boundaries(
     quarters = (a.year - b.year) * 4 + (a.month - 1) // 3 - (b.month - 1) // 3
     expected = ((a - b).days, sundays(a) - sundays(b), months, quarters, a.year - b.year)
     assert run(connection, f"SELECT {sql}", {"a": a, "b": b}) == [expected]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.decimals(-(10**6), 10**6, places=5).map(float) | st.floats(-(10**6), 10**6),
+    st.integers(1, 4),
+)
+def test_a_float_is_rounded_by_all_of_its_digits(
+    connection: duckdb.DuckDBPyConnection, number: float, places: int
+) -> None:
+    unit = Decimal(1).scaleb(-places)
+    expected = float(Decimal(number).quantize(unit, rounding=ROUND_HALF_UP))
+    assert run(connection, f"SELECT ROUND(@x, {places})", {"x": number}) == [expected]

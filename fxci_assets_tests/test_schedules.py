@@ -2,12 +2,22 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from fxci_assets.tables import TASKS
-from fxci_assets_tests.dagster_instance import Daemon, Project, checked, completed, running
+from fxci_assets.schedules import DAILY_BILLS, WEEKLY_BILLS, costs_of, default_schedules
+from fxci_assets.settings import Settings
+from fxci_assets.tables import TABLES, TASKS
+from fxci_assets_tests.dagster_instance import (
+    Daemon,
+    Project,
+    checked,
+    completed,
+    materialisations,
+    running,
+)
 from fxci_assets_tests.events import task_id
 
 
@@ -26,6 +36,20 @@ def wait(project: Project, daemon: Daemon, since: str, until: str) -> None:
     for now in (since, until):
         project.now = at(now)
         daemon.tick_schedules()
+
+
+def settings(root: Path, start: str) -> Settings:
+    """A small world, from a first day on."""
+    return Settings(
+        start_date=dt.date.fromisoformat(start),
+        sandbox_dir=root,
+        sandbox_tasks_per_day=20,
+        sandbox_days=1,
+    )
+
+
+def skipped(daemon: Daemon, schedule: str) -> str | None:
+    return daemon.ticks(schedule)[0].skip_reason
 
 
 def asked_for(daemon: Daemon, job: str) -> list[str | None]:
@@ -54,3 +78,104 @@ def test_every_hour_the_last_days_are_checked(project: Project, daemon: Daemon) 
     [run] = daemon.runs("checks")
     assert run.status is dg.DagsterRunStatus.SUCCESS
     assert "task_runs_v1:data_is_recent" in checked(daemon.instance, run.run_id)
+
+
+def test_when_each_runs(project: Project) -> None:
+    assert {
+        schedule.name: (schedule.cron_schedule, schedule.job_name)
+        for schedule in default_schedules(project.settings)
+    } == {
+        "drain_every_ten_minutes": ("*/10 * * * *", "ingest"),
+        "checks_every_hour": ("40 * * * *", "checks"),
+        "uptime_every_night": ("30 0 * * *", "uptime"),
+        "costs_every_day": ("0 18 * * *", "costs"),
+        "costs_every_week": ("0 20 * * 0", "costs"),
+    }
+
+
+ONLY_STALE = {
+    "ops": {
+        name: {"config": {"only_stale": True}}
+        for name in ("task_run_costs_v1", "worker_utilization_v1")
+    }
+}
+
+
+def range_of(request: object) -> tuple[str, str]:
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_config == ONLY_STALE
+    return (
+        request.tags["dagster/asset_partition_range_start"],
+        request.tags["dagster/asset_partition_range_end"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("bills", "start", "expected"),
+    [
+        (DAILY_BILLS, "2024-07-08", ("2026-04-10", "2026-04-13")),
+        (WEEKLY_BILLS, "2024-07-08", ("2026-03-10", "2026-04-13")),
+        (WEEKLY_BILLS, "2026-04-12", ("2026-04-12", "2026-04-13")),
+        (DAILY_BILLS, "2026-04-13", ("2026-04-13", "2026-04-13")),
+    ],
+)
+def test_the_days_whose_bills_are_read_end_yesterday_and_begin_no_earlier_than_the_first_day(
+    tmp_path: Path, bills: int, start: str, expected: tuple[str, str]
+) -> None:
+    project = Project(tmp_path, settings=settings(tmp_path, start))
+    assert range_of(costs_of(project.pipeline, bills)) == expected
+
+
+def test_nothing_is_asked_for_before_the_first_day_is_over(tmp_path: Path) -> None:
+    project = Project(tmp_path, settings=settings(tmp_path, "2026-04-12"))
+    with running(project) as daemon:
+        wait(project, daemon, "2026-04-12 00:29:30", "2026-04-12 00:30:05")
+        assert asked_for(daemon, "uptime") == []
+        assert skipped(daemon, "uptime_every_night") == NOT_OVER
+    with running(project) as daemon:
+        wait(project, daemon, "2026-04-12 17:59:30", "2026-04-12 18:00:05")
+        assert asked_for(daemon, "costs") == []
+        assert skipped(daemon, "costs_every_day") == NOT_OVER
+
+
+NOT_OVER = "the first day that is built, 2026-04-12, is not over"
+
+
+def test_by_night_and_by_day_the_uptime_the_bills_and_what_follows_are_built(
+    tmp_path: Path,
+) -> None:
+    """Of the first day, a Saturday, in a small simulated world."""
+    project = Project(tmp_path, settings=settings(tmp_path, "2026-04-11"), simulated=True)
+    with running(project) as daemon:
+        wait(project, daemon, "2026-04-12 00:29:30", "2026-04-12 00:30:05")
+        assert asked_for(daemon, "uptime") == ["2026-04-11"]
+        # Else they would catch up on the hours in between.
+        daemon.stop("drain_every_ten_minutes", "checks_every_hour")
+        project.pipeline.rebuild_stale()
+        wait(project, daemon, "2026-04-12 17:59:30", "2026-04-12 18:00:05")
+        wait(project, daemon, "2026-04-12 19:59:30", "2026-04-12 20:00:05")
+        runs = daemon.runs("costs")
+        schedules = [run.tags["dagster/schedule_name"] for run in runs]
+        assert schedules == ["costs_every_day", "costs_every_week"]
+        for run in runs:
+            assert run.tags["dagster/asset_partition_range_start"] == "2026-04-11"
+            assert run.tags["dagster/asset_partition_range_end"] == "2026-04-11"
+            assert run.run_config == ONLY_STALE
+        assert {run.status.value for run in daemon.instance.get_runs()} == {"SUCCESS"}
+        events = {
+            table.name: [event.day for event in materialisations(daemon.instance, table.name)]
+            for table in TABLES[2:]
+        }
+    assert events == {
+        "worker_metrics_v1": ["2026-04-11"],
+        "worker_costs_v1": ["2026-04-11"] * 2,
+        "worker_usage_v1": ["2026-04-11"] * 2,
+        # When the bills were read again, nothing had changed for these.
+        "task_run_costs_v1": ["2026-04-11"],
+        "worker_utilization_v1": ["2026-04-11"],
+    }
+    for table in TABLES[2:]:
+        built = project.pipeline.archive.builds.built(table.name, dt.date(2026, 4, 11))
+        assert built is not None
+        assert built.rows > 0
+    assert project.pipeline.stale() == []

@@ -8,10 +8,20 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fxci_assets import deployments
+from fxci_assets.builders.derived import DERIVED
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.sensors import REBUILD_TAG, given_up
-from fxci_assets.settings import Settings
-from fxci_assets.tables import TASK_RUNS, TASKS
+from fxci_assets.settings import Rebuild, Settings
+from fxci_assets.tables import (
+    TASK_RUN_COSTS,
+    TASK_RUNS,
+    TASKS,
+    WORKER_COSTS,
+    WORKER_METRICS,
+    WORKER_USAGE,
+    WORKER_UTILIZATION,
+)
 from fxci_assets_tests.dagster_instance import (
     Daemon,
     Project,
@@ -19,7 +29,9 @@ from fxci_assets_tests.dagster_instance import (
     completed,
     days_of,
     materialisations,
+    on_worker,
     running,
+    up,
 )
 from fxci_assets_tests.events import DAY, NEXT_DAY, task_id
 
@@ -225,6 +237,150 @@ def test_days_before_the_window_are_looked_at_by_the_first_tick_of_a_day(
         project.now = dt.datetime(2026, 4, 15, tzinfo=dt.UTC)
         assert tick(project, daemon) == ["2026-02-13"]
         assert project.ids(TASK_RUNS, LONG_AGO) == [task_id(1)]
+
+
+# --- stale_days, of uptime and of what is derived ------------------------------------------------
+
+DAY_BEFORE, TWO_DAYS_BEFORE = dt.date(2026, 4, 12), dt.date(2026, 4, 11)
+DERIVED_ALL_SIX_HOURS = dt.timedelta(hours=6)
+
+
+def costs_are_built(project: Project, *days: dt.date) -> None:
+    """Nothing is stale, and each of the days has uptime, bills and what follows from them."""
+    for day in days:
+        project.bill_workers(2.0, day)
+        project.pipeline.archive_uptime(project.monitoring, day)
+    project.monitoring.asked.clear()
+    tables = [TASKS, TASK_RUNS, WORKER_METRICS, *(derived.table for derived in DERIVED)]
+    project.pipeline.rebuild_each(dict.fromkeys(days, tables))
+    assert project.pipeline.stale() == []
+
+
+def selected(daemon: Daemon, number: int) -> list[tuple[str, list[str]]]:
+    """The newest runs that were asked for: their days and tables. All have succeeded."""
+    found = []
+    for run in daemon.runs("rebuild")[-number:]:
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        names = sorted(key.to_user_string() for key in run.asset_selection or ())
+        found.append((run.tags["dagster/partition"], names))
+    return found
+
+
+def test_a_late_message_is_followed_by_the_costs_of_its_run_and_of_its_worker(
+    project: Project, daemon: Daemon
+) -> None:
+    project.drain(*(on_worker(n, day) for n, day in enumerate((TWO_DAYS_BEFORE, DAY))))
+    costs_are_built(project, TWO_DAYS_BEFORE, DAY_BEFORE, DAY)
+    built = project.now
+    project.now += dt.timedelta(hours=1)
+    # It ran from the day before to the day on which it was resolved.
+    project.drain(on_worker(7, started="2026-04-12T23:00:00Z", resolved="2026-04-13T01:00:00Z"))
+    assert tick(project, daemon) == ["2026-04-13"]
+    assert selected(daemon, 1) == [("2026-04-13", ["task_runs_v1", "tasks_v2"])]
+
+    # Its workers are asked for of each day for which a run of that day can matter; not at once.
+    assert tick(project, daemon) == []
+    assert reason(daemon) == "3 stale days wait for their time"
+    project.now = built + DERIVED_ALL_SIX_HOURS - 2 * TWO_MINUTES
+    assert tick(project, daemon) == []
+    assert tick(project, daemon) == ["2026-04-11", "2026-04-12", "2026-04-13"]
+    assert selected(daemon, 3) == [
+        ("2026-04-11", ["worker_utilization_v1"]),
+        ("2026-04-12", ["worker_utilization_v1"]),
+        ("2026-04-13", ["task_run_costs_v1", "worker_utilization_v1"]),
+    ]
+    assert project.pipeline.stale() == []
+    busy = project.pipeline.warehouse.query(
+        "SELECT usage_date, busy_seconds FROM fxci.worker_utilization "
+        "WHERE usage_date BETWEEN '2026-04-11' AND '2026-04-13' AND runs > 0 ORDER BY usage_date"
+    )
+    assert busy["busy_seconds"].to_pylist() == [3_600, 3_600, 7_200]
+
+
+def test_what_is_refused_is_not_asked_for_until_it_can_be_built(
+    project: Project, daemon: Daemon
+) -> None:
+    project.drain(on_worker(1))
+    project.bill_workers(2.0)
+    project.pipeline.rebuild([TASKS, TASK_RUNS, WORKER_COSTS], DAY)
+    assert tick(project, daemon) == []
+    assert reason(daemon) == "no day is stale"
+
+    # Somebody has fetched the uptime, and died.
+    project.fetched(up(7_200))
+    asked_for = [tick(project, daemon) for _ in range(4)]
+    assert asked_for == [["2026-04-13"], ["2026-04-13"], ["2026-04-13"], []]
+    assert [tables for _, tables in selected(daemon, 3)] == [
+        ["worker_metrics_v1"],
+        ["worker_usage_v1"],
+        ["task_run_costs_v1", "worker_utilization_v1"],
+    ]
+    for made in daemon.runs("rebuild"):
+        names = {name.partition(":")[2] for name in checked(daemon.instance, made.run_id)}
+        assert names == {"rows_are_valid"}
+
+    # The day was fetched again: it is built of the newer fetch.
+    project.now += dt.timedelta(hours=1)
+    project.fetched(up(3_600))
+    assert tick(project, daemon) == ["2026-04-13"]
+    assert selected(daemon, 1) == [("2026-04-13", ["worker_metrics_v1"])]
+    assert reason(daemon) is None
+    assert tick(project, daemon) == []
+    assert reason(daemon) == "1 stale days wait for their time"
+    uptime = project.pipeline.warehouse.query(
+        "SELECT uptime FROM fxci.worker_metrics WHERE submission_date = '2026-04-13'"
+    )
+    assert uptime["uptime"].to_pylist() == [3_600]
+    # All of it from the archive.
+    assert project.monitoring.asked == []
+
+
+def test_derived_days_are_not_asked_for_while_the_bills_are_read(
+    project: Project, daemon: Daemon
+) -> None:
+    project.drain(completed(1))
+    project.bill_workers(2.0)
+    project.pipeline.archive_uptime(project.monitoring, DAY)
+    project.pipeline.rebuild([WORKER_METRICS, WORKER_COSTS, WORKER_USAGE], DAY)
+    daemon.put_run("costs", dg.DagsterRunStatus.STARTED, {})
+    assert tick(project, daemon) == ["2026-04-13"]
+    assert selected(daemon, 1) == [("2026-04-13", ["task_runs_v1", "tasks_v2"])]
+    assert tick(project, daemon) == []
+    assert reason(daemon) == "1 stale days wait for their time"
+
+
+def test_a_derived_day_that_fails_is_given_up_too(project: Project, daemon: Daemon) -> None:
+    costs_are_built(project, DAY)
+    project.now += DERIVED_ALL_SIX_HOURS
+    project.bill_workers(3.0)
+    project.pipeline.rebuild([WORKER_COSTS], DAY)
+    folder = deployments.state_folder(project.settings) / "warehouse/fxci_derived/worker_usage_v1"
+    [rows] = folder.glob("*/*.parquet")
+    rows.write_bytes(b"damaged")
+    # Its inputs are recorded as they were, and cannot be read.
+    assert [tick(project, daemon) for _ in range(4)] == [["2026-04-13"]] * 3 + [[]]
+    assert {run.status.value for run in daemon.runs("rebuild")} == {"FAILURE"}
+    assert reason(daemon) == "1 were given up"
+    stale = given_up(project.pipeline, daemon.instance, project.settings)
+    assert {one.table for one in stale} == {TASK_RUN_COSTS, WORKER_UTILIZATION}
+
+
+def test_a_restated_bill_is_followed_by_the_runs_of_as_many_days_as_is_set(
+    tmp_path: Path,
+) -> None:
+    rebuild = Rebuild(run_costs_look_back_days=1)
+    project = Project(tmp_path, settings=Settings(sandbox_dir=tmp_path, rebuild=rebuild))
+    costs_are_built(project, TWO_DAYS_BEFORE, DAY_BEFORE, DAY)
+    project.now += DERIVED_ALL_SIX_HOURS
+    project.bill_workers(3.0, TWO_DAYS_BEFORE)
+    project.pipeline.rebuild([WORKER_COSTS], TWO_DAYS_BEFORE)
+    with running(project) as daemon:
+        assert tick(project, daemon) == ["2026-04-11", "2026-04-12"]
+        assert selected(daemon, 2) == [
+            ("2026-04-11", ["task_run_costs_v1", "worker_utilization_v1"]),
+            ("2026-04-12", ["task_run_costs_v1"]),
+        ]
+    assert project.pipeline.stale() == []
 
 
 # --- queue_depth ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import json
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fxci_assets.settings import Pulse, Secret, Settings, SettingsError, load, require, variable
+from fxci_assets.settings import (
+    Billing,
+    Monitoring,
+    Pulse,
+    Secret,
+    Settings,
+    SettingsError,
+    load,
+    require,
+    variable,
+)
 
 
 @pytest.fixture
@@ -39,6 +50,25 @@ def test_what_holds_when_nothing_is_set(home: dict[str, str]) -> None:
     assert settings.bigquery.project == "moz-fx-data-shared-prod"
     assert settings.bigquery.dataset == "fxci_derived"
     assert settings.run_limit == dt.timedelta(hours=1)
+    assert settings.monitoring.projects == (
+        "fxci-production-level1-workers",
+        "fxci-production-level3-workers",
+    )
+    assert settings.monitoring.credentials is None
+    assert settings.monitoring.retention_days == 40
+    assert settings.billing == Billing(
+        gcp="moz-fx-data-shared-prod.billing_syndicate."
+        "gcp_billing_export_resource_v1_01E7D5_97288E_E2EBA0",
+        azure_fxci="moz-fx-data-shared-prod.azure_billing_syndicate.fxci_daily_actual_load",
+        azure_fxci_lookup="moz-fx-data-shared-prod.azure_billing_syndicate.fxci_daily_actual_lookup",
+        azure_taskcluster="moz-fx-data-shared-prod.azure_billing_syndicate."
+        "taskcluster_daily_actual_load",
+        azure_taskcluster_lookup="moz-fx-data-shared-prod.azure_billing_syndicate."
+        "taskcluster_daily_actual_lookup",
+    )
+    assert settings.rebuild.derived_days_seconds == 6 * 3_600
+    assert settings.rebuild.run_costs_look_back_days == 30
+    assert settings.checks.bill_share == 0.98
 
 
 def test_explicit_file_beats_environment_beats_default_file(
@@ -146,6 +176,101 @@ def test_every_name_that_exists_outside(home: dict[str, str], tmp_path: Path, pl
         tls=False,
     )
     assert (settings.bigquery.project, settings.bigquery.dataset) == ("project", "dataset")
+    assert settings.monitoring == Monitoring(credentials=Secret("e30="))
+
+
+@pytest.mark.parametrize(
+    ("text", "projects"),
+    [
+        ("one", ("one",)),
+        ("one,two", ("one", "two")),
+        (" one ,\ttwo, ", ("one", "two")),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_projects_are_separated_by_commas(
+    home: dict[str, str], tmp_path: Path, place: str, text: str, projects: tuple[str, ...]
+) -> None:
+    if place == "environment":
+        settings = load(home | {"FXCI_ETL_MONITORING_PROJECTS": text})
+    else:
+        content = f'[monitoring]\nprojects = "{text}"\n'
+        settings = load(home, write(tmp_path / "config.toml", content.replace("\t", "\\t")))
+    assert settings.monitoring.projects == projects
+
+
+def test_projects_are_a_list_in_a_file(home: dict[str, str], tmp_path: Path) -> None:
+    config = write(tmp_path / "config.toml", '[monitoring]\nprojects = ["one", "two"]\n')
+    assert load(home, config).monitoring.projects == ("one", "two")
+
+
+BILLS = {
+    "gcp": "my-project.billing.gcp_billing_export_resource_v1_0",
+    "azure_fxci": "my-project.azure.load",
+    "azure_fxci_lookup": "my-project.azure.lookup",
+    "azure_taskcluster": "p2.azure.load_2",
+    "azure_taskcluster_lookup": "p2.azure.lookup_2",
+}
+
+
+def test_the_names_of_the_bills(home: dict[str, str], tmp_path: Path) -> None:
+    environment = {variable("billing", key): name for key, name in BILLS.items()}
+    assert load(home | environment).billing == Billing(**BILLS)
+    lines = [f'{key} = "{name}"' for key, name in BILLS.items()]
+    config = write(tmp_path / "config.toml", "\n".join(["[billing]", *lines]))
+    assert load(home, config).billing == Billing(**BILLS)
+
+
+@pytest.mark.parametrize("key", BILLS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "table",
+        "dataset.table",
+        "project.dataset.table.column",
+        "project..table",
+        "Project.dataset.table",
+        "project.dataset.table-2",
+        "project.dataset.table` WHERE FALSE --",
+        "project.dataset.`table`",
+        "project.dataset.table; DROP TABLE tasks_v2",
+        "project.dataset.ta ble",
+        "project.dataset.table\nproject",
+        "project.data/../set.table",
+        "${worker_costs_v1}",
+    ],
+)
+def test_a_name_that_could_be_more_than_a_name(
+    home: dict[str, str], tmp_path: Path, key: str, name: str
+) -> None:
+    """It is put into SQL, between backticks, and names a folder."""
+    what = "must be a table, as project.dataset.table"
+    with pytest.raises(SettingsError) as raised:
+        load(home | {variable("billing", key): name})
+    assert str(raised.value) == f"{variable('billing', key)} {what}"
+    config = write(tmp_path / "config.toml", f"[billing]\n{key} = {json.dumps(name)}\n")
+    with pytest.raises(SettingsError) as raised:
+        load(home, config)
+    assert str(raised.value) == f"[billing] {key} in {config} {what}"
+
+
+def test_when_tables_that_are_queries_are_built_and_checked(home: dict[str, str]) -> None:
+    settings = load(
+        home
+        | {
+            "FXCI_ETL_REBUILD_DERIVED_DAYS_SECONDS": "60.5",
+            "FXCI_ETL_REBUILD_RUN_COSTS_LOOK_BACK_DAYS": "0",
+            "FXCI_ETL_CHECKS_BILL_SHARE": "1",
+            "FXCI_ETL_MONITORING_RETENTION_DAYS": "7",
+            "FXCI_ETL_MONITORING_REQUEST_SECONDS": "0.5",
+            "FXCI_ETL_MONITORING_RETRY_SECONDS": "1",
+        }
+    )
+    assert settings.rebuild.derived_days_seconds == 60.5
+    assert settings.rebuild.run_costs_look_back_days == 0
+    assert settings.checks.bill_share == 1.0
+    monitoring = Monitoring(retention_days=7, request_seconds=0.5, retry_seconds=1.0)
+    assert settings.monitoring == monitoring
 
 
 def test_the_sandbox_and_the_first_day(home: dict[str, str], tmp_path: Path) -> None:
@@ -207,6 +332,17 @@ WRONG = [
     ("FXCI_ETL_DRAIN_MAX_SECONDS", "nan", "must be seconds above 0, up to 1e9"),
     ("FXCI_ETL_REBUILD_RUN_LIMIT_SECONDS", "1e300", "must be seconds above 0, up to 1e9"),
     ("FXCI_ETL_CHECKS_EXCEPTION_SHARE", "90", "must be a number from 0 to 1"),
+    ("FXCI_ETL_CHECKS_BILL_SHARE", "98%", "must be a number from 0 to 1"),
+    ("FXCI_ETL_CHECKS_BILL_SHARE", "-0.1", "must be a number from 0 to 1"),
+    ("FXCI_ETL_MONITORING_PROJECTS", ",", "must be names, separated by commas"),
+    ("FXCI_ETL_MONITORING_PROJECTS", " ", "must be names, separated by commas"),
+    ("FXCI_ETL_MONITORING_RETENTION_DAYS", "-1", "must be days, 0 to 36500"),
+    ("FXCI_ETL_MONITORING_REQUEST_SECONDS", "0", "must be seconds above 0, up to 1e9"),
+    ("FXCI_ETL_MONITORING_RETRY_SECONDS", "never", "must be seconds above 0, up to 1e9"),
+    ("FXCI_ETL_REBUILD_DERIVED_DAYS_SECONDS", "0", "must be seconds above 0, up to 1e9"),
+    ("FXCI_ETL_REBUILD_RUN_COSTS_LOOK_BACK_DAYS", "-1", "must be days, 0 to 30"),
+    ("FXCI_ETL_REBUILD_RUN_COSTS_LOOK_BACK_DAYS", "31", "must be days, 0 to 30"),
+    ("FXCI_ETL_REBUILD_RUN_COSTS_LOOK_BACK_DAYS", "1.5", "must be days, 0 to 30"),
 ]
 
 
@@ -227,6 +363,23 @@ def test_a_wrong_value_is_told_by_its_variable(
         ("[pulse]\npassword = 71077345", "[pulse] password in {file} must be text"),
         ("[pulse]\npassword = ['hunter2']", "[pulse] password in {file} must be text"),
         ("[pulse]\ntls = 'hunter2'", "[pulse] tls in {file} must be true or false"),
+        ("[monitoring]\ncredentials = 71077345", "[monitoring] credentials in {file} must be text"),
+        (
+            "[monitoring]\nprojects = []",
+            "[monitoring] projects in {file} must be names, separated by commas",
+        ),
+        (
+            "[monitoring]\nprojects = ['one', '']",
+            "[monitoring] projects in {file} must be names, separated by commas",
+        ),
+        (
+            "[monitoring]\nprojects = [1]",
+            "[monitoring] projects in {file} must be names, separated by commas",
+        ),
+        (
+            "[billing]\ngcp = ['project.dataset.table']",
+            "[billing] gcp in {file} must be a table, as project.dataset.table",
+        ),
     ],
 )
 @pytest.mark.parametrize("explicit", [True, False])
@@ -265,6 +418,7 @@ SECRET = Secret("hunter2")
         repr([SECRET]),
         repr(Pulse(password=SECRET)),
         repr(Settings(pulse=Pulse(password=SECRET))),
+        repr(Monitoring(credentials=SECRET)),
     ],
 )
 def test_a_secret_is_never_shown(shown: str) -> None:
@@ -274,7 +428,7 @@ def test_a_secret_is_never_shown(shown: str) -> None:
 
 def test_a_secret_is_never_written() -> None:
     settings = Settings(pulse=Pulse(password=SECRET))
-    for value in (SECRET, settings):
+    for value in (SECRET, settings, Monitoring(credentials=SECRET)):
         for write in (msgspec.json.encode, msgspec.msgpack.encode, pickle.dumps, copy.deepcopy):
             with pytest.raises(TypeError) as raised:
                 write(value)
@@ -304,7 +458,9 @@ def test_what_is_needed_and_not_set_is_named() -> None:
 VALUES = st.text(st.characters(exclude_characters="\0"), max_size=30) | st.one_of(
     st.integers().map(str), st.floats().map(str), st.booleans().map(str), st.dates().map(str)
 )
-NAMES = st.sampled_from([*DOCUMENTED, *(name for name, _, _ in WRONG), "FXCI_SANDBOX_DIR"])
+WRONG_NAMES = [name for name, _, _ in WRONG]
+BILL_NAMES = [variable("billing", key) for key in BILLS]
+NAMES = st.sampled_from([*DOCUMENTED, *BILL_NAMES, *WRONG_NAMES, "FXCI_SANDBOX_DIR"])
 
 
 @given(st.dictionaries(NAMES, VALUES))
@@ -321,3 +477,6 @@ def test_any_environment_loads_or_is_refused_in_one_line(environment: dict[str, 
         assert settings.sandbox_dir.is_absolute()
         password = environment.get("FXCI_ETL_PULSE_PASSWORD")
         assert settings.pulse.password == (Secret(password.strip()) if password else None)
+        assert settings.monitoring.projects
+        assert all(settings.monitoring.projects)
+        assert "`" not in settings.billing.gcp

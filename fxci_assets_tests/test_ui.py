@@ -1,11 +1,12 @@
-"""What a person does in Dagster's UI, in a real browser: looks at the assets, materialises a day
-and backfills three."""
+"""What a person does in Dagster's UI, in a real browser: looks at the assets, materialises a day,
+backfills three, and looks where the dollars of one went."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from fxci_assets.assets.pulse import KEY
+from fxci_assets.assets.sources import UPTIME, billing_key
 from fxci_assets.sandbox import SIMULATED_NOTICE
+from fxci_assets.tables import BILLING, TABLES
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -45,10 +49,14 @@ def browser_page() -> Iterator[Page]:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        page = browser.new_page(viewport={"width": 1500, "height": 950})
+        # What is outside of the window is not drawn.
+        page = browser.new_page(viewport={"width": 2000, "height": 2000})
         page.set_default_timeout(30_000)
         yield page
         browser.close()
+
+
+ASSETS = (KEY, UPTIME, *map(billing_key, BILLING), *(table.name for table in TABLES))
 
 
 class Dagster:
@@ -147,9 +155,9 @@ def wait_for(dagster: Dagster, asset: str, days: set[str], seconds: float = 90) 
     raise AssertionError(f"{asset} was not materialised for {days}, only for {set(found)}")
 
 
-def launch(page: Page, dagster: Dagster, asset: str, days: str) -> None:
-    """Open an asset, choose days and launch."""
-    page.goto(dagster.url(f"/assets/{asset}?view=partitions"))
+def launch(page: Page, dagster: Dagster, path: str, days: str) -> None:
+    """Open the page of an asset or a job, choose days and launch."""
+    page.goto(dagster.url(path))
     page.get_by_role("button", name="Materialize").first.click()
     dialog = page.get_by_role("dialog")
     chosen = dialog.locator("input[type=text]").first
@@ -161,16 +169,22 @@ def launch(page: Page, dagster: Dagster, asset: str, days: str) -> None:
     expect(dialog).to_be_hidden()
 
 
+def in_the_graph(page: Page, asset: str) -> Locator:
+    """The node of an asset. A long name has dots in its middle."""
+    return page.locator("foreignObject").get_by_text(re.compile(f"{asset[-16:]}$")).first
+
+
 @pytest.mark.slow
 def test_the_assets_are_looked_at_materialised_and_backfilled(
     browser_page: Page, dagster: Dagster
 ) -> None:
     page = browser_page
-    page.goto(dagster.url("/asset-groups"))
-    for asset in ("pulse_events", "tasks_v2", "task_runs_v1"):
-        expect(page.get_by_text(asset).first).to_be_visible()
+    groups = ",".join(f"global@global:{group}" for group in ("pulse", "workers", "costs"))
+    page.goto(dagster.url(f"/asset-groups?expanded={groups}"))
+    for asset in ASSETS:
+        expect(in_the_graph(page, asset)).to_be_visible()
 
-    launch(page, dagster, "pulse_events", days_ago(0))
+    launch(page, dagster, "/assets/pulse_events?view=partitions", days_ago(0))
     wait_for(dagster, "pulse_events", {days_ago(n) for n in range(4)})
 
     page.goto(dagster.url("/assets/task_runs_v1?view=overview"))
@@ -179,7 +193,9 @@ def test_the_assets_are_looked_at_materialised_and_backfilled(
 
     three = {days_ago(n) for n in (1, 2, 3)}
     before = {d: r for d, r in materialised(dagster, "task_runs_v1").items() if d in three}
-    launch(page, dagster, "task_runs_v1", f"[{days_ago(3)}...{days_ago(1)}]")
+    launch(
+        page, dagster, "/assets/task_runs_v1?view=partitions", f"[{days_ago(3)}...{days_ago(1)}]"
+    )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         runs = {d: r for d, r in materialised(dagster, "task_runs_v1").items() if d in three}
@@ -192,3 +208,23 @@ def test_the_assets_are_looked_at_materialised_and_backfilled(
 
     page.goto(dagster.url(f"/assets/task_runs_v1?view=partitions&partition={days_ago(2)}"))
     expect(page.get_by_text("dagster/partition_row_count").first).to_be_visible()
+
+
+@pytest.mark.slow
+def test_the_dollars_of_a_day_are_plotted(browser_page: Page, dagster: Dagster) -> None:
+    page, day = browser_page, days_ago(2)
+    launch(page, dagster, "/assets/worker_metrics_v1?view=partitions", day)
+    wait_for(dagster, "worker_metrics_v1", {day})
+    launch(page, dagster, "/locations/fxci_assets/jobs/costs", day)
+    wait_for(dagster, "worker_utilization_v1", {day})
+
+    page.goto(dagster.url(f"/assets/worker_utilization_v1?view=partitions&partition={day}"))
+    page.get_by_text("[Show Markdown]").click()
+    plot = page.get_by_role("dialog").get_by_role("img", name="Cost of workers by day and status")
+    expect(plot).to_be_visible()
+    assert plot.evaluate("image => image.complete && image.naturalWidth") == 720
+
+    upstream = "view=lineage&lineageScope=upstream&lineageDepth=5"
+    page.goto(dagster.url(f"/assets/worker_utilization_v1?{upstream}"))
+    for asset in set(ASSETS) - {"tasks_v2", "task_run_costs_v1"}:
+        expect(in_the_graph(page, asset)).to_be_visible()

@@ -13,4 +13,4 @@ LEFT JOIN fxci.tasks AS tasks
   AND tasks.submission_date BETWEEN CURRENT_DATE() - 36 AND CURRENT_DATE() - 1
 WHERE runs.submission_date BETWEEN CURRENT_DATE() - 30 AND CURRENT_DATE() - 1
 GROUP BY day, project
-ORDER BY day, runs DESC, project
+ORDER BY day, project

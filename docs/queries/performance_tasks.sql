@@ -20,7 +20,7 @@ WHERE tasks.submission_date BETWEEN CURRENT_DATE() - 30 AND CURRENT_DATE() - 1
   AND runs.submission_date >= CURRENT_DATE() - 30
   AND (
     tasks.tags.kind IN ('browsertime', 'talos', 'raptor', 'awsy', 'perftest')
-    OR REGEXP_CONTAINS(tasks.tags.label, r'-(browsertime|talos|raptor|awsy|perftest)\b')
+    OR REGEXP_CONTAINS(tasks.tags.label, r'\b(browsertime|talos|raptor|awsy|perftest)\b')
   )
 GROUP BY ALL
 ORDER BY day, label, task_id

@@ -13,6 +13,8 @@ from fxci_assets.tables import Table
 OWN_DAYS = "rows_are_valid"
 """The blocking check of the days that a run has just built."""
 
+_LINEAGE = "dagster/column_lineage"
+
 Extra = Callable[[], Mapping[str, dg.MetadataValue]]
 """What is told of the last of a run's days beside what is told of each."""
 
@@ -95,6 +97,10 @@ class _Report:
         metadata = rebuilt_metadata(made)
         if made.day == self._last:
             metadata |= self._extra()
+            # Where Dagster shows it, it is that of the newest materialisation.
+            definition = self._context.assets_def.metadata_by_key[dg.AssetKey(made.table.name)]
+            lineage = definition[_LINEAGE]
+            metadata[_LINEAGE] = dg.MetadataValue.column_lineage(lineage)
         self._done.append((made, metadata))
         self._context.log.info(f"{made.table.name} {made.day}: {made.rows:,} rows")
 

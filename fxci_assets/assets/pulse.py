@@ -23,6 +23,15 @@ message's runs resolved. Durable before it is acknowledged; append-only.
 cannot be used is in quarantine: `fxci-etl quarantine list`.
 """
 
+_COLUMNS = dg.TableSchema(
+    [
+        dg.TableColumn("exchange", "string", "The exchange: what happened to the task."),
+        dg.TableColumn("routing_key", "string", "The routing key."),
+        dg.TableColumn("received_at", "timestamp", "When the message was received, UTC."),
+        dg.TableColumn("body", "binary", "The body as it was received: JSON."),
+    ]
+)
+
 
 def pulse_events(
     settings: Settings, partitions: dg.DailyPartitionsDefinition
@@ -32,6 +41,7 @@ def pulse_events(
         KEY,
         group_name="pulse",
         description=description(_DESCRIPTION, settings),
+        metadata={"dagster/column_schema": _COLUMNS},
         owners=OWNERS,
         kinds={"pulse", "parquet"},
         tags={"deployment": settings.deployment},

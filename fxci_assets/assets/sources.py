@@ -18,6 +18,10 @@ The metric `compute.googleapis.com/instance/uptime` of the worker projects: seco
 minute. It is forgotten after six weeks.
 """
 
+_UPTIME_COLUMNS = dg.TableSchema(
+    [dg.TableColumn("timeSeries", "JSON", "A time series: whose it is, and its points.")]
+)
+
 
 def billing_key(source: Source) -> str:
     return f"billing_{source.name}"
@@ -31,6 +35,7 @@ def sources(settings: Settings) -> Sequence[dg.AssetSpec]:
             UPTIME,
             group_name="workers",
             description=description(_UPTIME, settings),
+            metadata={"dagster/column_schema": _UPTIME_COLUMNS},
             kinds={"googlecloud", "source"},
         ),
         *(

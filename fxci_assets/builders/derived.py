@@ -50,6 +50,8 @@ class Derived:
 
     table: Table
     reads: tuple[Reads, ...] = ()
+    counts_read: tuple[Reads, ...] = ()
+    """What only the query that counts reads."""
     bills: tuple[Source, ...] = ()
     follows: Table | None = None
     """Days are wanted once this table has them. None: only its schedule wants a day, because what
@@ -63,7 +65,8 @@ class Derived:
 _AZURE = (AZURE_FXCI, AZURE_FXCI_LOOKUP, AZURE_TASKCLUSTER, AZURE_TASKCLUSTER_LOOKUP)
 
 DERIVED: tuple[Derived, ...] = (
-    Derived(WORKER_COSTS, bills=(GCP, *_AZURE)),
+    # Its rows are the bills' alone; how complete these are is counted against the uptime.
+    Derived(WORKER_COSTS, counts_read=(Reads(WORKER_METRICS),), bills=(GCP, *_AZURE)),
     Derived(
         WORKER_USAGE,
         reads=(Reads(WORKER_METRICS),),
@@ -75,7 +78,6 @@ DERIVED: tuple[Derived, ...] = (
         TASK_RUN_COSTS,
         reads=(
             Reads(TASK_RUNS),
-            # A worker can live for weeks, and cost and uptime are not spread evenly over them.
             Reads(WORKER_COSTS, before=30),
             Reads(WORKER_USAGE, before=30),
         ),
@@ -109,7 +111,7 @@ class DayQuery:
 
 
 class DerivedBuilder:
-    """Implements `builders.Builder[None]`: a query reads what is there when it runs."""
+    """A `builders.Builder` of one table. A query reads what is there when it runs."""
 
     derived = True
 
@@ -134,7 +136,7 @@ class DerivedBuilder:
 
     def resolve(self, archive: Archive, day: dt.date) -> Inputs[None]:
         versions = []
-        for reads in self._derived.reads:
+        for reads in (*self._derived.reads, *self._derived.counts_read):
             for other in reads.days(day):
                 if (day - other).days > self._look_back:
                     continue
@@ -144,10 +146,14 @@ class DerivedBuilder:
         return Inputs(version_of(versions), None)
 
     def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+        if self._derived.bills:
+            refusal = self._billing.refusal(day)
+            if refusal is not None:
+                return refusal
         has = _Partitions(archive, warehouse)
         for table in self._derived.needs:
             if not has.partition(table, day):
-                return f"{table.name} has no partition for {day}"
+                return f"{table.name} has no partition for {day}; {_how_to_make(table, day)}"
         if self._derived.paired is not None:
             first, second = self._derived.paired
             read = next(reads for reads in self._derived.reads if reads.table == first)
@@ -155,7 +161,7 @@ class DerivedBuilder:
                 if has.partition(first, other) and not has.partition(second, other):
                     return (
                         f"{other} has a partition in {first.name} and none in {second.name}; "
-                        f"build {second.name} first"
+                        f"{_how_to_make(second, other)}"
                     )
         return None
 
@@ -171,6 +177,12 @@ class DerivedBuilder:
             sql.text(counts, self._names) if sql.exists(counts) else None,
             {"day": day, "projects": self._projects},
         )
+
+
+def _how_to_make(table: Table, day: dt.date) -> str:
+    if table == WORKER_METRICS:
+        return f"run fxci-etl metric export --date {day}"
+    return f"run fxci-etl rebuild --from {day} --to {day} {table.name}"
 
 
 class _Partitions:

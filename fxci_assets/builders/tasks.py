@@ -25,7 +25,7 @@ _MESSAGES = "messages"
 
 
 class TaskBuilder:
-    """Implements `builders.Builder[Files]`."""
+    """A `builders.Builder`."""
 
     tables = (TASKS, TASK_RUNS)
     derived = False

@@ -14,7 +14,7 @@ from fxci_assets.uptime import UptimeOfDay
 
 
 class UptimeBuilder:
-    """Implements `builders.Builder[str]`: what a day is built from is the name of a file."""
+    """A `builders.Builder`. What a day is built from is the name of a file."""
 
     tables = (WORKER_METRICS,)
     derived = False

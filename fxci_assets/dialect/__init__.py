@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fxci_assets.dialect.errors import DialectError, PartitionFilterError, QueryError
-from fxci_assets.dialect.functions import MACROS, SUPPORTED_FUNCTIONS
+from fxci_assets.dialect.errors import DialectError, PartitionFilterError, QueryError, raised
+from fxci_assets.dialect.functions import MACROS, SUPPORTED_FUNCTIONS, macros_of
 from fxci_assets.dialect.parse import parse
 from fxci_assets.dialect.rewrite import Rewriter, Value
 from fxci_assets.dialect.scopes import Catalog, CatalogTable, Scopes
@@ -32,15 +32,17 @@ __all__ = [
     "PartitionFilterError",
     "QueryError",
     "Value",
+    "raised",
     "transpile",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class DuckQuery:
-    """A query for a connection on which MACROS were run and whose time zone is UTC."""
+    """A query for a connection on which its macros were run and whose time zone is UTC."""
 
     sql: str
+    macros: str
     parameters: Mapping[str, Value]
     tables: frozenset[str]
     """The tables that it reads, those behind views among them."""
@@ -63,4 +65,4 @@ def transpile(
     rewriter = Rewriter(scopes, dict(parameters or {}))
     query = rewriter(statement)
     text = query.sql(dialect="duckdb", identify=True, comments=False, normalize_functions=False)
-    return DuckQuery(text, rewriter.parameters, frozenset(rewriter.tables))
+    return DuckQuery(text, macros_of(text), rewriter.parameters, frozenset(rewriter.tables))

@@ -30,7 +30,6 @@ SAME: dict[type[exp.Expr], set[str]] = {
     exp.Intersect: {*_BINARY, "distinct", *QUERY},
     exp.Distinct: {"expressions"},
     exp.Star: {"except_", "replace"},
-    exp.Column: {"this", "table", "db", "catalog"},
     exp.Paren: {"this"},
     exp.Null: set(),
     exp.Boolean: {"this"},
@@ -42,7 +41,6 @@ SAME: dict[type[exp.Expr], set[str]] = {
     exp.Mul: _BINARY,
     exp.Neg: {"this"},
     exp.Case: {"this", "ifs", "default"},
-    exp.If: {"this", "true", "false"},
     exp.Coalesce: {"this", "expressions"},
     exp.Nullif: _BINARY,
     exp.Abs: {"this"},
@@ -153,11 +151,28 @@ TIME_CODES = frozenset("HMSIp")
 TYPES = {
     "TEXT": "string",
     "BIGINT": "int64",
+    "INT": "int64",
+    "SMALLINT": "int64",
+    "TINYINT": "int64",
     "DOUBLE": "float64",
     "BOOLEAN": "bool",
     "DATE": "date",
     "TIMESTAMPTZ": "timestamp",
 }
+# What DuckDB takes for a function, or a column of every table, where there is no such column.
+NO_COLUMNS = frozenset(
+    [
+        "current_catalog",
+        "current_database",
+        "current_role",
+        "current_schema",
+        "localtime",
+        "localtimestamp",
+        "rowid",
+        "session_user",
+        "user",
+    ]
+)
 TIMESTAMP_LITERAL = re.compile(
     r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00(:00)?| ?UTC)?)?"
 )

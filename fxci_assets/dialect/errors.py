@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class QueryError(Exception):
     """A query that cannot be run; the message is one line."""
@@ -25,3 +27,9 @@ class PartitionFilterError(QueryError):
 def unsupported(what: str, instead: str = "") -> DialectError:
     advice = f"; {instead}" if instead else ""
     return DialectError(f"{what} is not supported by the local warehouse{advice}")
+
+
+def raised(message: str) -> str | None:
+    """What a macro of ours refuses with, if that is what DuckDB's message is about."""
+    found = re.search(r"Could not convert string '(.*)' to UINT8$", message, re.MULTILINE)
+    return found[1] if found else None

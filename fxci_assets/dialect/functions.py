@@ -9,9 +9,15 @@ DuckDB picks an overload of a macro by the types of its arguments, and refuses w
 does not check them where an argument holds an aggregate, and cannot choose between overloads then:
 the macros that must tell types apart there ask `typeof`, which is folded away. And it fails where a
 macro with types stands in an UNNEST that refers to another table: those at home there have none.
+
+A macro refuses with `bq_fail`, whose message `fxci_assets.dialect.errors.raised` finds again in
+DuckDB's. DuckDB's own `error` would do, but counts as volatile, and no window may be partitioned or
+ordered by that.
 """
 
 from __future__ import annotations
+
+import re
 
 SUPPORTED_FUNCTIONS: tuple[str, ...] = (
     "ABS",
@@ -177,7 +183,7 @@ def _conversions(target: str, duck_type: str, branches: tuple[tuple[str, str], .
     """
     macros = []
     for prefix, cast, fail in (
-        ("", "CAST", f"error('Cannot convert to {target}: ' || {_TEXT})"),
+        ("", "CAST", f"bq_fail('Cannot convert to {target}: ' || {_TEXT})"),
         ("safe_", "TRY_CAST", "NULL"),
     ):
         whens = " ".join(
@@ -186,7 +192,7 @@ def _conversions(target: str, duck_type: str, branches: tuple[tuple[str, str], .
         )
         macros.append(
             f"CREATE MACRO bq_{prefix}to_{target.lower()}(x) AS CAST(CASE WHEN x IS NULL THEN NULL "
-            f"{whens} ELSE error('CAST to {target} from ' || typeof(x) || "
+            f"{whens} ELSE bq_fail('CAST to {target} from ' || typeof(x) || "
             f"' is not supported by the local warehouse') END AS {duck_type})"
         )
     return ";\n".join(macros)
@@ -209,7 +215,7 @@ _NAN = r"(?i)\s*[+-]?nan\s*"
 # BigQuery may read more forms than these: a SAFE_CAST must not call one of them NULL.
 _UNSURE = (
     "CASE WHEN regexp_matches(" + _TEXT + r", '^\s*[0-9]{{4}}-') "
-    "THEN error('Cannot convert, or not a supported form: ' || " + _TEXT + ") ELSE {fail} END"
+    "THEN bq_fail('Cannot convert, or not a supported form: ' || " + _TEXT + ") ELSE {fail} END"
 )
 
 _CONVERSIONS = ";\n".join(
@@ -247,7 +253,7 @@ _CONVERSIONS = ";\n".join(
                 # It is equal to nothing in BigQuery, and to itself and above all in DuckDB.
                 (
                     f"regexp_full_match({_TEXT}, '{_NAN}')",
-                    "error('NaN is not supported by the local warehouse')",
+                    "bq_fail('NaN is not supported by the local warehouse')",
                 ),
                 (
                     _is("VARCHAR"),
@@ -301,7 +307,7 @@ def _only(duck_type: str, what: str, value: str, *arguments: str) -> str:
     """The value, where all the arguments have the type; else an error that names the function."""
     others = " OR ".join(f"typeof({a}) NOT IN ('{duck_type}', '\"NULL\"')" for a in arguments)
     return (
-        f"CASE WHEN {others} THEN error('{what} of ' || typeof({arguments[0]}) || "
+        f"CASE WHEN {others} THEN bq_fail('{what} of ' || typeof({arguments[0]}) || "
         f"' is not supported by the local warehouse') ELSE {value} END"
     )
 
@@ -313,8 +319,9 @@ def _dates(function: str, value: str, *arguments: str) -> str:
 def _whole(function: str, value: str) -> str:
     kind = "typeof({}) IN ('DOUBLE', 'VARCHAR')"
     return (
-        f"CASE WHEN {kind.format('x')} OR {kind.format('y')} THEN error('{function} needs INT64') "
-        f"WHEN x IS NOT NULL AND y = 0 THEN error('division by zero') "
+        f"CASE WHEN {kind.format('x')} OR {kind.format('y')} "
+        f"THEN bq_fail('{function} needs INT64') "
+        f"WHEN x IS NOT NULL AND y = 0 THEN bq_fail('division by zero') "
         f"ELSE CAST({value} AS BIGINT) END"
     )
 
@@ -332,7 +339,7 @@ CREATE MACRO bq_round_product(x, m) AS CASE
 CREATE MACRO bq_round(x DOUBLE) AS CAST(round(x) AS DOUBLE), (x DOUBLE, n BIGINT) AS CAST(CASE
   WHEN n <= 0 THEN round(x, n::INTEGER)
   WHEN n <= 8 THEN bq_round_product(CAST(x AS DOUBLE), pow(10e0, n))
-  WHEN n > 8 THEN error('ROUND to more than 8 places is not supported by the local warehouse')
+  WHEN n > 8 THEN bq_fail('ROUND to more than 8 places is not supported by the local warehouse')
   END AS DOUBLE)"""
 
 
@@ -343,8 +350,9 @@ _LOWER_DEPENDS = "[İΣ]"
 
 def _cased(function: str, letters: str) -> str:
     return (
-        f"CASE WHEN regexp_matches(x, '{letters}') THEN error('{function} of one of these letters "
-        f"is not supported by the local warehouse: ' || x) ELSE {function.lower()}(x) END"
+        f"CASE WHEN regexp_matches(x, '{letters}') THEN bq_fail('{function} of one of these "
+        "letters is not supported by the local warehouse: ' || x) "
+        f"ELSE {function.lower()}(x) END"
     )
 
 
@@ -353,7 +361,12 @@ def _week_start(x: str) -> str:
     return f"date_trunc('week', {x} + to_days(shift::INTEGER)) - to_days(shift::INTEGER)"
 
 
+# A text that is no number fails as one when the row is reached, in a type that nothing else has;
+# the list makes NULL of its type, so that it goes with every other value.
+_FAIL = "list_extract([NULL], CAST(translate(m, chr(10) || chr(13), '  ') AS UTINYINT)::BIGINT)"
+
 MACROS: str = f"""
+CREATE MACRO bq_fail(m) AS {_FAIL};
 CREATE MACRO bq_float_text(x) AS CASE
   WHEN isnan(x) THEN 'NaN'
   WHEN x = 0 THEN '0'
@@ -370,14 +383,15 @@ CREATE MACRO bq_add(x DATE, y BIGINT) AS x + y::INTEGER, (x BIGINT, y DATE) AS y
 CREATE MACRO bq_subtract(x DATE, y BIGINT) AS x - y::INTEGER,
   (x BIGINT, y BIGINT) AS x - y, (x DOUBLE, y DOUBLE) AS x - y;
 CREATE MACRO bq_divide(x DOUBLE, y DOUBLE) AS
-  CASE WHEN x IS NOT NULL AND y = 0 THEN error('division by zero') ELSE x / y END;
+  CASE WHEN x IS NOT NULL AND y = 0 THEN bq_fail('division by zero') ELSE x / y END;
 CREATE MACRO bq_safe_divide(x DOUBLE, y DOUBLE) AS CASE WHEN y <> 0 THEN x / y END;
 CREATE MACRO bq_div(x, y) AS {_whole("DIV", "x // y")};
 CREATE MACRO bq_mod(x, y) AS {_whole("MOD", "x % y")};
 CREATE MACRO bq_pow(x DOUBLE, y DOUBLE) AS CASE
-  WHEN (x = 0 AND y < 0) OR (x < 0 AND y <> trunc(y)) THEN error('POW: out of domain')
+  WHEN (x = 0 AND y < 0) OR (x < 0 AND y <> trunc(y)) THEN bq_fail('POW: out of domain')
   ELSE pow(x, y) END;
-CREATE MACRO bq_sqrt(x DOUBLE) AS CASE WHEN x < 0 THEN error('SQRT of a negative') ELSE sqrt(x) END;
+CREATE MACRO bq_sqrt(x DOUBLE) AS CASE
+  WHEN x < 0 THEN bq_fail('SQRT of a negative') ELSE sqrt(x) END;
 CREATE MACRO bq_float(x DOUBLE) AS CAST(x AS DOUBLE);
 {_ROUND};
 CREATE MACRO bq_sum(x BIGINT) AS CAST(sum(x) AS BIGINT), (x DOUBLE) AS sum(x);
@@ -397,10 +411,10 @@ CREATE MACRO bq_date(x TIMESTAMPTZ) AS CAST(x AS DATE);
 CREATE MACRO bq_unix(x TIMESTAMPTZ, unit) AS CAST(floor(epoch_us(x) / unit) AS BIGINT);
 CREATE MACRO bq_from_unix(x BIGINT, unit) AS CASE
   WHEN x * unit BETWEEN -62135596800000000 AND 253402300799999999 THEN make_timestamptz(x * unit)
-  WHEN x IS NOT NULL THEN error('TIMESTAMP out of range') END;
+  WHEN x IS NOT NULL THEN bq_fail('TIMESTAMP out of range') END;
 CREATE MACRO bq_extract(part, x) AS date_part(part, x);
 CREATE MACRO bq_extract_time(part, modulus, x) AS CASE
-  WHEN typeof(x) = 'DATE' THEN error('EXTRACT of a time from a DATE')
+  WHEN typeof(x) = 'DATE' THEN bq_fail('EXTRACT of a time from a DATE')
   ELSE date_part(part, x) % modulus END;
 CREATE MACRO bq_extract_week(x) AS CAST(strftime(x, '%U') AS BIGINT);
 CREATE MACRO bq_date_diff(x, y, part) AS
@@ -430,7 +444,7 @@ CREATE MACRO bq_ltrim(x) AS ltrim(x, {_WHITESPACE}), (x, c) AS ltrim(x, c);
 CREATE MACRO bq_rtrim(x) AS rtrim(x, {_WHITESPACE}), (x, c) AS rtrim(x, c);
 CREATE MACRO bq_substr_start(x, p) AS CASE WHEN p = 0 OR p < -length(x) THEN 1 ELSE p END;
 CREATE MACRO bq_substr(x VARCHAR, p BIGINT) AS substring(x, bq_substr_start(x, p)),
-  (x VARCHAR, p BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN error('SUBSTR: negative length')
+  (x VARCHAR, p BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN bq_fail('SUBSTR: negative length')
   ELSE substring(x, bq_substr_start(x, p), n) END;
 CREATE MACRO bq_replace(x, y, z) AS replace(x, y, z);
 CREATE MACRO bq_strpos(x, y) AS strpos(x, y);
@@ -444,11 +458,11 @@ CREATE MACRO bq_regexp_replace(x, y, z) AS regexp_replace(x, y, z, 'g');
 CREATE MACRO bq_split(x, y) AS CASE WHEN y IS NOT NULL THEN string_split(x, y) END;
 CREATE MACRO bq_array_to_string(x, y) AS CASE
   WHEN typeof(x) NOT IN ('VARCHAR[]', '"NULL"[]', '"NULL"')
-  THEN error('joining elements of ' || typeof(x) || ' is not supported by the local warehouse')
+  THEN bq_fail('joining elements of ' || typeof(x) || ' is not supported by the local warehouse')
   ELSE array_to_string(x, y) END;
 
 CREATE MACRO bq_offset(x, n) AS CASE WHEN x IS NULL OR n IS NULL THEN NULL
-  WHEN n < 0 OR n >= len(x) THEN error('Array index ' || n || ' is out of bounds')
+  WHEN n < 0 OR n >= len(x) THEN bq_fail('Array index ' || n || ' is out of bounds')
   ELSE x[n + 1] END;
 CREATE MACRO bq_safe_offset(x, n) AS CASE WHEN n >= 0 THEN x[n + 1] END;
 CREATE MACRO bq_in_array(x, a) AS CASE WHEN a IS NULL OR len(a) = 0 THEN false
@@ -458,8 +472,25 @@ CREATE MACRO bq_quantiles(x, n) AS CASE WHEN x IS NOT NULL THEN list_transform(
   range(0, n + 1), lambda k: bq_rank(x, n, k)) END;
 CREATE MACRO bq_rank(x, n, k) AS x[greatest(1, (k * len(x) + n - 1) // n)];
 CREATE MACRO bq_quantile(x, n, k) AS CASE WHEN x IS NULL OR k IS NULL THEN NULL
-  WHEN k < 0 OR k > n THEN error('Array index ' || k || ' is out of bounds')
+  WHEN k < 0 OR k > n THEN bq_fail('Array index ' || k || ' is out of bounds')
   ELSE bq_rank(x, n, k) END;
 CREATE MACRO bq_safe_quantile(x, n, k) AS CASE WHEN k >= 0 AND k <= n THEN bq_rank(x, n, k) END;
 """
-"""Run once on each connection, before a transpiled query."""
+"""All macros that a transpiled query may call."""
+
+_MACROS = {
+    re.match(r"CREATE MACRO (\w+)", macro)[1]: macro  # type: ignore[index]
+    for macro in re.split(r"\n(?=CREATE MACRO )", MACROS.strip())
+}
+_CALLED = {name: set(re.findall(r"\bbq_\w+", macro)) for name, macro in _MACROS.items()}
+
+
+def macros_of(sql: str) -> str:
+    """The macros that a transpiled query calls, and those that these call. To create all of them
+    takes longer than most queries."""
+    needed: set[str] = set()
+    found = set(re.findall(r"\bbq_\w+", sql)) & _MACROS.keys()
+    while found:
+        needed |= found
+        found = {name for macro in found for name in _CALLED[macro]} & _MACROS.keys() - needed
+    return "\n".join(macro for name, macro in _MACROS.items() if name in needed)

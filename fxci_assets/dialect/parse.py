@@ -8,18 +8,29 @@ it can be seen no longer in the tree. What a construct in the tree means is
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokenizer_core import TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from fxci_assets.dialect.constructs import TYPES
 from fxci_assets.dialect.errors import DialectError, unsupported
 from fxci_assets.dialect.functions import SUPPORTED_FUNCTIONS, SYNTAX_BEFORE_PARENTHESIS
 
 _NO_NAMES = (TokenType.STRING, TokenType.RAW_STRING, TokenType.NUMBER)
+_OF_OTHER_DIALECTS = (
+    TokenType.DCOLON,
+    TokenType.L_BRACE,
+    TokenType.MOD,
+    TokenType.NOTNULL,
+    TokenType.NULLSAFE_EQ,
+    TokenType.PIPE_GT,
+    TokenType.RLIKE,
+)
+_SPELLED_OTHERWISE = ((TokenType.EQ, "=="), (TokenType.NOT, "!"))
 
 
 def parse(sql: str) -> exp.Query:
@@ -37,6 +48,9 @@ def parse(sql: str) -> exp.Query:
     if not isinstance(statement, exp.Query):
         raise DialectError("Only SELECT is supported: a query changes nothing")
     _check_set_operations(statement)
+    for offset in statement.find_all(exp.Offset):
+        if offset.parent is not None and not offset.parent.args.get("limit"):
+            raise DialectError("OFFSET needs LIMIT before it")
     return statement
 
 
@@ -46,20 +60,37 @@ def _check_words(sql: str) -> None:
     except TokenError as error:
         raise DialectError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
     for i, token in enumerate(tokens):
-        if token.token_type in (TokenType.DCOLON, TokenType.PIPE_GT):
-            raise unsupported(token.text)
-        if token.token_type is TokenType.HINT:
-            raise unsupported("A hint")
+        _check_spelling(tokens, i)
         if token.token_type is TokenType.STRING:
             _check_escapes(sql[token.start : token.end + 1])
-        is_word = re.fullmatch(r"\w+", token.text) and token.token_type not in _NO_NAMES
-        if not is_word or i + 1 == len(tokens) or tokens[i + 1].token_type is not TokenType.L_PAREN:
-            continue
-        name = token.text.upper()
-        if i > 1 and tokens[i - 1].token_type is TokenType.DOT:
-            raise unsupported(f"{tokens[i - 2].text.upper()}.{name}")
-        if name not in SUPPORTED_FUNCTIONS and name not in SYNTAX_BEFORE_PARENTHESIS:
-            raise unsupported(name)
+        if i + 1 < len(tokens) and tokens[i + 1].token_type is TokenType.L_PAREN:
+            _check_call(tokens, i)
+
+
+def _check_spelling(tokens: Sequence[Token], i: int) -> None:
+    kind, text = tokens[i].token_type, tokens[i].text
+    following = [token.token_type for token in tokens[i : i + 3]]
+    if kind in _OF_OTHER_DIALECTS or (kind, text) in _SPELLED_OTHERWISE:
+        raise unsupported(text)
+    if kind is TokenType.HINT:
+        raise unsupported("A hint")
+    if following[:2] == [TokenType.STRING, TokenType.STRING]:
+        raise unsupported("A text that goes on in the next", "write it as one")
+    if following == [TokenType.LIMIT, TokenType.NUMBER, TokenType.COMMA]:
+        raise unsupported("LIMIT with two numbers", "write LIMIT n OFFSET m")
+    if kind is TokenType.FROM and (i == 0 or tokens[i - 1].token_type is TokenType.L_PAREN):
+        raise unsupported("A query that begins with FROM")
+
+
+def _check_call(tokens: Sequence[Token], i: int) -> None:
+    """Refuses what stands before a parenthesis and is neither a known function nor syntax."""
+    name = tokens[i].text.upper()
+    if not re.fullmatch(r"\w+", name) or tokens[i].token_type in _NO_NAMES:
+        return
+    if i > 1 and tokens[i - 1].token_type is TokenType.DOT:
+        raise unsupported(f"{tokens[i - 2].text.upper()}.{name}")
+    if name not in SUPPORTED_FUNCTIONS and name not in SYNTAX_BEFORE_PARENTHESIS:
+        raise unsupported(name)
 
 
 def _check_escapes(literal: str) -> None:
@@ -78,6 +109,8 @@ def _check_set_operations(statement: exp.Expr) -> None:
                 or bool(side.args.get("distinct")) != bool(operation.args.get("distinct"))
             ):
                 raise DialectError("Different set operations need parentheses")
+        if isinstance(operation, exp.Except | exp.Intersect) and not operation.args.get("distinct"):
+            raise unsupported(f"{operation.key.upper()} ALL", "write DISTINCT")
         if not isinstance(operation.parent, exp.SetOperation):
             _types(operation)
     for with_ in statement.find_all(exp.With):

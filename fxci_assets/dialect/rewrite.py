@@ -23,6 +23,7 @@ from fxci_assets.dialect.constructs import (
     MACROS_OF,
     MICROSECONDS,
     MONTHS,
+    NO_COLUMNS,
     PARSERS_OWN,
     QUERY,
     SAME,
@@ -216,6 +217,13 @@ class Rewriter:
             return self._parameter(node)
         raise unsupported(f"{node.sql(dialect='bigquery')} as a count", "write a number")
 
+    def _column(self, node: exp.Expr) -> exp.Expr:
+        self._only(node, {"this", "table", "db", "catalog"})
+        name = node.name.lower()
+        if name in NO_COLUMNS and not node.text("table") and not self._scopes.may_be_column(name):
+            raise DialectError(f"Unrecognized name: {node.name}")
+        return self._same(node)
+
     # --- values -----------------------------------------------------------------------------------
 
     def _literal(self, node: exp.Expr) -> exp.Expr:
@@ -253,7 +261,9 @@ class Rewriter:
         target = node.args["to"]
         kind = target.this.name if isinstance(target, exp.DataType) else ""
         if kind not in TYPES or target.expressions:
-            raise unsupported(f"CAST AS {target.sql(dialect='bigquery')}")
+            known = {*TYPES.values()}
+            name = target.sql(dialect="bigquery")
+            raise unsupported(f"CAST AS {kind if name.lower() in known else name}")
         literal = _text(node.this)
         time = _time_literal(literal, kind) if type(node) is exp.Cast else None
         if time is not None:
@@ -296,6 +306,12 @@ class Rewriter:
             # The one element: a macro with types cannot look into the lambda that makes them all.
             return _call(f"bq_{safe}quantile", *array.expressions, position)
         return _call(f"bq_{safe}offset", array, position)
+
+    def _if(self, node: exp.Expr) -> exp.Expr:
+        self._only(node, {"this", "true", "false"})
+        if not isinstance(node.parent, exp.Case) and node.args.get("false") is None:
+            raise DialectError("IF needs a third argument")
+        return self._same(node)
 
     def _comparison(self, node: exp.Expr) -> exp.Expr:
         self._only(node, COMPARISONS[type(node)])
@@ -488,6 +504,8 @@ class Rewriter:
 
     def _count_(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this", "big_int"})
+        if node.this is None:
+            raise DialectError("COUNT needs an argument; write COUNT(*)")
         if isinstance(node.this, exp.Distinct) and len(node.this.expressions) != 1:
             raise unsupported("COUNT(DISTINCT …) over several values")
         return exp.Count(this=self._node(node.this))
@@ -546,33 +564,17 @@ class Rewriter:
         """An array of a group's values, of an argument like `DISTINCT x ORDER BY y LIMIT n`."""
         limit = argument if isinstance(argument, exp.Limit) else None
         inner = limit.this if limit else argument
-        order = inner if isinstance(inner, exp.Order) else None
-        value = order.this if order else inner
-        distinct = value if isinstance(value, exp.Distinct) else None
-        if distinct is not None:
-            if len(distinct.expressions) != 1:
+        value = inner.this if isinstance(inner, exp.Order) else inner
+        if isinstance(value, exp.Distinct):
+            if len(value.expressions) != 1:
                 raise unsupported("DISTINCT over several values")
-            inner, value = distinct, distinct.expressions[0]
+            value = value.expressions[0]
         array = _call("array_agg", self._node(inner))
         if ignore_nulls:
             array = _not_null(array, self._node(value))
-        if distinct is not None and order is not None:
-            array = self._sorted(array, order, value)
         if limit is None:
             return array
         return _call("list_slice", array, _number(1), self._count(limit.expression))
-
-    def _sorted(self, array: exp.Expr, order: exp.Order, value: exp.Expr) -> exp.Expr:
-        """An array of distinct values in the order that the aggregate asks for, which DuckDB does
-        not recognise as one of its argument where a macro is in it."""
-        self._only(order, {"this", "expressions"})
-        [term, *others] = order.expressions
-        if others or term.this != value:
-            raise DialectError("An aggregate with DISTINCT can only be ordered by its argument")
-        self._only(term, {"this", "desc", "nulls_first"})
-        direction = "DESC" if term.args.get("desc") else "ASC"
-        nulls = "NULLS FIRST" if term.args.get("nulls_first") else "NULLS LAST"
-        return _call("list_sort", array, exp.Literal.string(direction), exp.Literal.string(nulls))
 
     def _groupconcat(self, node: exp.Expr) -> exp.Expr:
         self._only(node, {"this", "separator"})
@@ -662,6 +664,8 @@ _METHODS: dict[type[exp.Expr], Callable[[Rewriter, exp.Expr], exp.Expr]] = {
     exp.Unnest: Rewriter._unnest,
     exp.Limit: Rewriter._limit,
     exp.Offset: Rewriter._limit,
+    exp.Column: Rewriter._column,
+    exp.If: Rewriter._if,
     exp.Literal: Rewriter._literal,
     exp.RawString: Rewriter._rawstring,
     exp.Parameter: Rewriter._parameter,

@@ -89,6 +89,10 @@ class Scopes:
         self.columns: dict[int, frozenset[str] | None] = {}
         """By id of a SELECT: the names its FROM clause provides, None where one is not known."""
 
+    def may_be_column(self, name: str) -> bool:
+        """Whether any FROM clause provides a column of that name, for all that is known."""
+        return any(columns is None or name in columns for columns in self.columns.values())
+
     def check(
         self,
         query: exp.Expr,
@@ -323,7 +327,8 @@ class _Scope:
             return None
         items = selection(self._select)
         keys: set[tuple[str, str]] = set()
-        for key in group.expressions:
+        # Of GROUP BY ALL, every output that is a column is a key.
+        for key in [item for _, item in items] if group.args.get("all") else group.expressions:
             term: exp.Expr = key
             if isinstance(key, exp.Literal) and not key.is_string:
                 term = items[int(key.name) - 1][1] if 0 < int(key.name) <= len(items) else key

@@ -1,1 +1,2 @@
-"""The outside systems, one module each, behind interfaces that the sandbox implements too."""
+"""The outside systems: an interface for each, which the sandbox implements too, and beside it what
+implements it for the real one."""

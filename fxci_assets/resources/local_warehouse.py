@@ -102,9 +102,12 @@ class LocalWarehouse:
         folder = self._folder(self._sources[source.name]) / _partition(source, day)
         partition_files.replace(folder, source, day, rows, {}, at_once)
 
-    def is_filled(self, source: Source) -> bool:
-        """Whether a source has any rows, or was made empty."""
-        return bool(self._current_files(self._sources[source.name]))
+    def is_filled(self, source: Source, day: dt.date | None = None) -> bool:
+        """Whether a source, or a day of it, was ever filled, be it with no rows."""
+        if day is None:
+            return bool(self._current_files(self._sources[source.name]))
+        folder = self._folder(self._sources[source.name]) / _partition(source, day)
+        return partition_files.current(folder) is not None
 
     def partitions(self, table: Table) -> Sequence[dt.date]:
         return [
@@ -160,15 +163,13 @@ class LocalWarehouse:
         self, connection: duckdb.DuckDBPyConnection, query: DuckQuery, threads: int | None
     ) -> None:
         """The macros and a view for each table in the query; then only the root can be read."""
-        from fxci_assets.dialect import MACROS
-
         root = _quoted(str(self._root))
         connection.execute("SET TimeZone = 'UTC'")
         if threads is not None:
             connection.execute(f"SET threads = {threads}")
         connection.execute(f"SET temp_directory = {_quoted(str(self._root / '.duckdb'))}")
         connection.execute(f"SET allowed_directories = [{root}]")
-        connection.execute(MACROS)
+        connection.execute(query.macros)
         for name in query.tables:
             rows = _rows_of(self._relations[name], self._current_files(name))
             schema, table = (f'"{part}"' for part in name.split("."))
@@ -257,6 +258,11 @@ def _rows_of(table: Relation, files: Sequence[Path]) -> str:
 
 
 def _in_one_line(error: Exception) -> str:
+    from fxci_assets.dialect import raised
+
+    ours = raised(str(error))
+    if ours is not None:
+        return ours
     line = str(error).splitlines()[0]
     line = re.sub(r"^(\w+ )*Error: ", "", line)
     if line == "unordered_map::at":

@@ -108,10 +108,10 @@ def run_demo(settings: Settings) -> Sequence[str]:
         for check in checks
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     ]
-    click.echo(f"\nQueue time by project, {first} to {today}:\n")
+    click.echo(f"\nQueue time by project, {_days(first, today)}:\n")
     printing.show(pipeline.warehouse.query(QUEUE_TIME, {"first": first, "last": today}), "table")
     if first <= yesterday:
-        click.echo(f"\nWhere the dollars for workers went, {first} to {yesterday}:\n")
+        click.echo(f"\nWhere the dollars for workers went, {_days(first, yesterday)}:\n")
         printing.show(_dollars(pipeline, first, yesterday), "table")
     click.echo("\nLook at all of it in Dagster's UI: make dev, then http://127.0.0.1:3000/assets")
     return failed
@@ -122,20 +122,20 @@ Step = tuple[str, str, dict[str, str]]
 
 
 def _steps(pipeline: Pipeline, first: dt.date, today: dt.date) -> Iterator[Step]:
-    yield f"Drain the queues and build {first} to {today}", "ingest", _range(first, today)
+    yield f"Drain the queues and build {_days(first, today)}", "ingest", _range(first, today)
     # The first messages of the first day are about runs of the day before.
     stale = [stale.day for stale in pipeline.stale(tables=TaskBuilder.tables)]
     if stale:
         yield (
-            f"Build {min(stale)} to {max(stale)}, which late messages are about",
+            f"Build {_days(min(stale), max(stale))}, which late messages are about",
             "ingest",
             _range(min(stale), max(stale)),
         )
     yesterday = today - dt.timedelta(days=1)
     if first <= yesterday:
         days = _range(first, yesterday)
-        yield f"Fetch the workers' uptime of {first} to {yesterday}", "uptime", days
-        yield f"Read the bills of {first} to {yesterday}", "costs", days
+        yield f"Fetch the workers' uptime of {_days(first, yesterday)}", "uptime", days
+        yield f"Read the bills of {_days(first, yesterday)}", "costs", days
     yield "Check the last days", "checks", {}
 
 
@@ -143,6 +143,10 @@ def _dollars(pipeline: Pipeline, first: dt.date, last: dt.date) -> pa.Table:
     """For each cloud: where what was billed went, and what share of it task runs were charged."""
     rows = pipeline.warehouse.query(DOLLARS, {"first": first, "last": last}).to_pandas()
     return pa.Table.from_pandas(rows.round(2), preserve_index=False)
+
+
+def _days(first: dt.date, last: dt.date) -> str:
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _range(first: dt.date, last: dt.date) -> dict[str, str]:

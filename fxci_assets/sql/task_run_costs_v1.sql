@@ -1,6 +1,6 @@
 -- What each run resolved on @day cost: its share, by time, of its worker's cost.
 --
--- A worker can live for days and its tasks are not spread evenly over them, so cost and uptime are
+-- A worker can live for weeks and its tasks are not spread evenly over them, so cost and uptime are
 -- those of the day and the 30 before it. Each is summed before they are joined: a worker can have
 -- several rows a day in either. Names are compared without case, which the sources spell
 -- differently.

@@ -1,7 +1,7 @@
 """The tables about money: what workers and task runs cost, and what was paid for nothing.
 
-All amounts are US dollars. The columns are NULLABLE because BigQuery makes them so in the results
-of queries; which of them are never NULL is a rule.
+All amounts are in the bills' currency, which is US dollars. The columns are NULLABLE because
+BigQuery makes them so in the results of queries.
 """
 
 from __future__ import annotations

@@ -56,9 +56,9 @@ def test_a_day_is_fetched_archived_and_built(
 def test_a_day_is_refused_until_ten_minutes_after_it_ended(
     project: Project, instance: dg.DagsterInstance
 ) -> None:
+    project.now = dt.datetime(2026, 4, 14, 0, 9, 59, 999_999, dt.UTC)
     project.fetched(up(60))
     project.pipeline.rebuild([WORKER_METRICS], DAY)
-    project.now = dt.datetime(2026, 4, 14, 0, 9, 59, 999_999, dt.UTC)
     early = project.execute("uptime", DAY, instance=instance)
     assert not early.success
     assert (
@@ -132,9 +132,7 @@ def test_a_day_that_may_be_forgotten_and_was_never_archived_is_refused(
     project.now = RECEIVED + dt.timedelta(days=40)
     done = project.execute("uptime", DAY, instance=instance)
     assert not done.success
-    assert (
-        "not rebuilt: 2026-04-13 (worker_metrics_v1: the uptime of 2026-04-13 was never fetched"
-    ) in failures(done)
+    assert "the uptime of 2026-04-13 was never fetched" in failures(done)
     assert project.monitoring.asked == []
     assert project.pipeline.warehouse.partitions(WORKER_METRICS) == []
 

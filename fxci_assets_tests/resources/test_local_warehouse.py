@@ -22,7 +22,16 @@ from fxci_assets.dialect import PartitionFilterError, QueryError
 from fxci_assets.durable import TEMPORARY
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.warehouse import WarehouseError
-from fxci_assets.tables import TASK_RUNS, TASKS, Column, Mode, Source, Table, arrow_schema
+from fxci_assets.tables import (
+    TASK_RUNS,
+    TASKS,
+    Column,
+    Mode,
+    Relation,
+    Source,
+    Table,
+    arrow_schema,
+)
 
 DAY = dt.date(2026, 4, 13)
 NEXT_DAY = dt.date(2026, 4, 14)
@@ -116,7 +125,7 @@ def task(day: dt.date = DAY, **values: object) -> dict[str, Any]:
     return row | values
 
 
-def batch(table: Table, *rows: dict[str, Any]) -> pa.RecordBatch:
+def batch(table: Relation, *rows: dict[str, Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), schema=arrow_schema(table))
 
 

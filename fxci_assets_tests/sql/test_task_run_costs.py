@@ -270,6 +270,8 @@ def test_a_run_that_was_resolved_before_it_started_costs_nothing_and_is_counted(
         task_run(3, TEN, TEN),
         task_run(4, at("10:00:05"), TEN, instance="hardware", run_id=2),
     )
+    for day in (days_after(-1), days_after(1)):
+        small.put(TASK_RUNS, task_run(5, at("10:00:05", day), at("10:00", day)), day=day)
     small.put(WORKER_COSTS, cost("1234", 2.0))
     small.put(WORKER_USAGE, usage("1234", 3600.0))
     rows = small.build(TASK_RUN_COSTS)
@@ -342,7 +344,7 @@ def test_no_day_is_built_while_a_day_of_the_window_has_costs_and_no_usage(
         small.rebuild(TASK_RUN_COSTS)
     assert str(refusal.value) == (
         f"task_run_costs_v1: {day} has a partition in worker_costs_v1 and none in "
-        "worker_usage_v1; build worker_usage_v1 first"
+        f"worker_usage_v1; run fxci-etl rebuild --from {day} --to {day} worker_usage_v1"
     )
     assert small.warehouse.partitions(TASK_RUN_COSTS) == []
     small.put(WORKER_USAGE, usage("1234", 3600.0), day=days_after(days))

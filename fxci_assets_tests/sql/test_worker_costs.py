@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fxci_assets.freshness import Tallied
-from fxci_assets.resources.billing import BillingError, LoadedExports
+from fxci_assets.pipeline import NotReady
+from fxci_assets.resources.billing import BillingExports, LoadedExports
 from fxci_assets.settings import Monitoring, Settings
 from fxci_assets.tables import AZURE_FXCI, AZURE_TASKCLUSTER, GCP, WORKER_COSTS, WORKER_METRICS
 from fxci_assets_tests.sql.small import (
@@ -125,6 +126,7 @@ def test_zone_and_instance_follow_their_first_mention(small: Small) -> None:
         instance_hour() | named("2", "//x/zones/us-a/instances/7/zones/us-b/instances/8/more"),
         instance_hour() | named("3", "//x/projects/1/instances/7"),
         instance_hour() | named("4", "//x/zones/US-A/instances/Seven"),
+        instance_hour() | named("5", "//x/Zones/us-a/instances/7"),
     )
     rows = small.build(WORKER_COSTS)
     assert sorted(columns(rows, "name", "zone", "instance_id"), key=str) == [
@@ -132,6 +134,7 @@ def test_zone_and_instance_follow_their_first_mention(small: Small) -> None:
         ("2", "us-a", "7"),
         ("3", None, "7"),
         ("4", "US-A", "Seven"),
+        ("5", None, "7"),
     ]
 
 
@@ -259,6 +262,8 @@ def test_a_snapshot_that_is_listed_repeatedly_counts_once(small: Small) -> None:
 
 def test_both_exports_count_each_with_its_own_snapshots(small: Small) -> None:
     small.bill_azure(
+        # Rows that are the same are no repeats.
+        machine_day("vm-a", 1.0, snapshot="f"),
         machine_day("vm-a", 1.0, snapshot="f"),
         machine_day("vm-b", 2.0, snapshot="t"),
         export=AZURE_FXCI,
@@ -273,7 +278,7 @@ def test_both_exports_count_each_with_its_own_snapshots(small: Small) -> None:
     )
     rows = small.build(WORKER_COSTS)
     assert columns(rows, "project", "name", "total_cost") == [
-        ("FXCI Azure", "vm-a", 5.0),
+        ("FXCI Azure", "vm-a", 6.0),
         ("Taskcluster Azure", "vm-c", 8.0),
     ]
 
@@ -373,7 +378,7 @@ def test_a_day_without_bills_is_empty(small: Small) -> None:
 
 
 def test_the_exports_are_brought_up_to_date_before_they_are_read(tmp_path: Path) -> None:
-    class Billing:
+    class Billing(BillingExports):
         def refresh(self, day: dt.date) -> None:
             small.bill(GCP, instance_hour(f"asked for {day}"))
 
@@ -386,7 +391,7 @@ def test_no_day_is_built_from_exports_that_nobody_has_loaded(tmp_path: Path) -> 
     small = Small(tmp_path, billing=LoadedExports(Small(tmp_path).warehouse.is_filled))
     small.bill(GCP, instance_hour())
     small.bill_azure(machine_day(), export=AZURE_FXCI)
-    with pytest.raises(BillingError, match=r"\(azure_taskcluster, azure_taskcluster_lookup\)"):
+    with pytest.raises(NotReady, match=r"\(azure_taskcluster, azure_taskcluster_lookup\)"):
         small.rebuild(WORKER_COSTS)
     assert small.warehouse.partitions(WORKER_COSTS) == []
     small.bill_azure(export=AZURE_TASKCLUSTER)
@@ -394,7 +399,7 @@ def test_no_day_is_built_from_exports_that_nobody_has_loaded(tmp_path: Path) -> 
 
 
 def test_subscriptions_in_both_exports_are_counted(small: Small) -> None:
-    names = ("Both", "And both", "Old in the other", "Only here")
+    names = ("Both", "Both", "And both", "Old in the other", "Only here", "Only here")
     small.bill_azure(*(machine_day(subscriptionName=name) for name in names), export=AZURE_FXCI)
     small.bill_azure(
         # Whatever it is that the subscription is billed for.
@@ -434,6 +439,7 @@ def test_the_uptime_and_how_much_of_it_is_billed_are_counted(small: Small) -> No
         WORKER_METRICS,
         metric("two-hours-of-three", 3 * 3600.0),
         metric("half-an-hour-of-one", 1800.0, zone="US-CENTRAL1-B"),
+        metric("AN-HOUR-OF-AN-HOUR", 3600.0),
         metric("not billed", 100.4),
         metric("not known", None),
     )
@@ -443,10 +449,11 @@ def test_the_uptime_and_how_much_of_it_is_billed_are_counted(small: Small) -> No
         instance_hour("two-hours-of-three", start=at("03:00"), sku={"id": "memory"}),
         instance_hour("two-hours-of-three", start=at("04:00")),
         instance_hour("Half-An-Hour-Of-One", start=at("05:00")),
+        instance_hour("an-hour-of-an-hour", zone="US-CENTRAL1-B", start=at("05:00")),
         instance_hour("not known", start=at("05:00")),
         instance_hour("not metered", start=at("05:00")),
     )
     small.build(WORKER_COSTS)
     counts = small.counts(WORKER_COSTS)
-    assert counts["seconds_up"] == Tallied(10_800 + 1_800 + 100)
-    assert counts["seconds_up_and_billed"] == Tallied(7_200 + 1_800)
+    assert counts["seconds_up"] == Tallied(10_800 + 1_800 + 3_600 + 100)
+    assert counts["seconds_up_and_billed"] == Tallied(7_200 + 1_800 + 3_600)

@@ -117,7 +117,9 @@ def test_the_rows_of_azure_are_those_that_cost(metered: Small) -> None:
         export=AZURE_TASKCLUSTER,
         current=["two"],
     )
-    metered.bill(AZURE_FXCI, machine_day("vm-b", day=days_after(1)), day=days_after(1))
+    for export, snapshot in ((AZURE_FXCI, "one"), (AZURE_TASKCLUSTER, "two")):
+        for day in (days_after(-1), days_after(1)):
+            metered.bill(export, machine_day("vm-b", snapshot=snapshot, day=day), day=day)
     rows = metered.build(WORKER_USAGE)
     assert columns(rows, "instance_id", "uptime") == [("VM-A", 4 * 3600.0), ("vm-a", 3 * 3600.0)]
 
@@ -125,10 +127,13 @@ def test_the_rows_of_azure_are_those_that_cost(metered: Small) -> None:
 def test_no_day_is_built_before_its_uptime_was_fetched(small: Small) -> None:
     small.put(WORKER_METRICS, day=days_after(-1))
     small.bill_azure(machine_day())
-    with pytest.raises(
-        NotReady, match="worker_usage_v1: worker_metrics_v1 has no partition for 2026-04-13"
-    ):
+    with pytest.raises(NotReady) as refusal:
         small.rebuild(WORKER_USAGE)
+    assert str(refusal.value) == (
+        "worker_usage_v1: worker_metrics_v1 has no partition for 2026-04-13; "
+        "run fxci-etl metric export --date 2026-04-13"
+    )
+    assert small.warehouse.partitions(WORKER_USAGE) == []
     small.put(WORKER_METRICS)
     assert columns(small.build(WORKER_USAGE), "uptime") == [(12 * 3600.0,)]
 

@@ -159,7 +159,7 @@ def test_zone_and_instance_are_compared_without_case(small: Small) -> None:
         cost("VM-abc", 4.0, zone="westUS2"),
     )
     small.put(WORKER_USAGE, usage("VM-ABC", 600.0, zone="WESTUS2"))
-    put_runs(small, task_run(1, at("10:00"), at("10:01"), zone="westus2", instance="vm-ABC"))
+    put_runs(small, task_run(1, at("10:00"), at("10:01"), zone="WESTus2", instance="vm-ABC"))
     rows = small.build(WORKER_UTILIZATION)
     # The smallest spelling of each in the costs, though the one in the usage is smaller.
     assert columns(rows, "zone", "instance_id", "billed_cost", "uptime", "busy_seconds") == [
@@ -294,6 +294,7 @@ def test_runs_without_a_worker_or_on_others_are_nobodys(small: Small) -> None:
         task_run(3, at("10:00"), at("11:00"), zone=None, instance="1234"),
         task_run(4, at("10:00"), at("11:00"), zone="mdc1", instance="1234"),
         task_run(5, at("10:00"), at("11:00"), instance="12345"),
+        task_run(6, at("10:00"), at("11:00"), zone=None, instance=""),
     )
     rows = small.build(WORKER_UTILIZATION)
     assert columns(rows, "instance_id", "runs", "busy_seconds") == [("", 0, 0.0), ("1234", 0, 0.0)]
@@ -439,7 +440,8 @@ def test_azure_zones_with_costs_and_no_worker_group_are_counted(small: Small) ->
         cost("vm-a", 1.0, **AZURE | {"zone": "westus2"}),
         cost("vm-b", 1.0, **AZURE | {"zone": "EastUS"}),
         cost("vm-c", 1.0, **AZURE | {"zone": "Nowhere"}),
-        cost("vm-d", -1.0, **AZURE | {"zone": "nowhere"}),
+        cost("vm-d", 1.0, **AZURE | {"zone": "nowhere"}),
+        cost("vm-d", -1.0, **AZURE | {"zone": "corrected"}),
         cost("vm-e", 1.0, **AZURE | {"zone": "a day later"}),
         cost("vm-f", 0.0, **AZURE | {"zone": "free"}),
         cost("vm-g", None, **AZURE | {"zone": "unknown"}),
@@ -456,7 +458,7 @@ def test_azure_zones_with_costs_and_no_worker_group_are_counted(small: Small) ->
     )
     small.build(WORKER_UTILIZATION)
     counted = small.counts(WORKER_UTILIZATION)["azure_zones_of_no_worker_group"]
-    assert counted == Tallied(2, ("a day later", "nowhere"))
+    assert counted == Tallied(3, ("a day later", "corrected", "nowhere"))
 
 
 def test_nothing_is_counted_on_a_day_without_workers(small: Small) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
+from fxci_assets.resources.billing import BillingExports
 from fxci_assets.sandbox.billing.azure import EXPORTS, azure_bill, azure_lookup
 from fxci_assets.sandbox.billing.gcp import gcp_bill
 from fxci_assets.sandbox.firefox_ci import World
@@ -25,10 +26,8 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class SimulatedBilling:
-    """A `BillingExports` of the world, as they were by the clock."""
-
-    __slots__ = ("_clock", "_fill", "_world")
+class SimulatedBilling(BillingExports):
+    """The exports of the world, as they were by the clock."""
 
     def __init__(self, world: World, fill: Fill, clock: Callable[[], dt.datetime] = _now) -> None:
         self._world = world

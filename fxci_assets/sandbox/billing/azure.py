@@ -3,11 +3,11 @@
 Here belong the rows of Microsoft's actual-cost export and the two tables in which they arrive.
 Prices are `prices`; who was up when is `fleet`.
 
-A day is exported five times, each time whole: in part on the day itself and on the next morning,
-all but a few machines on the next afternoon, all after three days, and with a few prices corrected
-after 10 to 20 days. A snapshot's rows stay when a newer one comes, and its id leaves the lookup. It
-is loaded an hour before the lookup names it: who has read a day's load table within the hour has
-the rows of whichever snapshot is named.
+A day is exported five times, each time as a snapshot of all that is known by then: a part on the
+day itself and on the next morning, all but a few machines on the next afternoon, all after three
+days, and with a few prices corrected after 10 to 20 days. A snapshot's rows stay when a newer one
+comes, and its id leaves the lookup. It is loaded an hour before the lookup names it: who has read a
+day's load table within the hour has the rows of whichever snapshot is named.
 """
 
 from __future__ import annotations
