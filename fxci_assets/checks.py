@@ -17,6 +17,7 @@ from fxci_assets.assets import pulse
 from fxci_assets.assets.specs import check_result
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.quality import Finding
+from fxci_assets.repair import nothing_is_missing
 from fxci_assets.sensors import given_up
 from fxci_assets.settings import Settings
 from fxci_assets.tables import (
@@ -163,6 +164,14 @@ def all_checks(settings: Settings) -> list[Check]:
             lambda asked: quality.runs_cost_no_more_than_workers(
                 asked.pipeline, asked.first, asked.last
             ),
+        ),
+        Check(
+            TASK_RUNS.name,
+            "nothing_is_missing",
+            "Each task that was defined has a run once its deadline has passed, and each run its "
+            "task.",
+            WARN,
+            lambda asked: nothing_is_missing(asked.pipeline, asked.first, asked.last),
         ),
         Check(
             pulse.KEY,

@@ -215,8 +215,9 @@ def pulse() -> None:
 def pulse_drain(context: Context) -> None:
     """Move all waiting messages to the archive, then rebuild the stale days of their tables.
 
-    Ends when the queues are empty, or at the bounds that [drain] sets. What is already archived
-    is rebuilt even where pulse cannot be reached.
+    The definitions of tasks are fetched in between. Ends when the queues are empty, or at the
+    bounds that [drain] sets. What is already archived is rebuilt even where pulse or Taskcluster
+    cannot be reached. In production, the first drain takes the tables over.
     """
     from fxci_assets import memory
 
@@ -226,6 +227,7 @@ def pulse_drain(context: Context) -> None:
     with memory.small():
         from fxci_assets import dagster_events, deployments
         from fxci_assets.builders.tasks import TaskBuilder
+        from fxci_assets.tables import TASK_DEFINITIONS
 
         source = deployments.pulse(context.settings)
         pipeline = deployments.pipeline(context.settings)
@@ -238,8 +240,14 @@ def pulse_drain(context: Context) -> None:
             _log.info("the drain failed", exc_info=True)
             failed.append(one_line(error))
         try:
+            taskcluster = deployments.taskcluster(context.settings)
+            say(pipeline.fetch_definitions(taskcluster).describe())
+        except Exception as error:
+            _log.info("the definitions could not be fetched", exc_info=True)
+            failed.append(one_line(error))
+        try:
             # The others have schedules of their own, and DuckDB is not for a small container.
-            pipeline.rebuild_stale(shown, TaskBuilder.tables)
+            pipeline.rebuild_stale(shown, [*TaskBuilder.tables, TASK_DEFINITIONS])
         except Exception as error:
             failed.append(one_line(error))
     if report is not None:
@@ -300,6 +308,25 @@ def notice(settings: Settings) -> None:
         from fxci_assets.sandbox import SIMULATED_NOTICE
 
         say(SIMULATED_NOTICE, err=True)
+
+
+@command(main, "repair", example="fxci-etl repair")
+def repair(context: Context) -> None:
+    """Ask the queue for what messages did not tell of the last days, and file it.
+
+    Tasks whose deadline has passed without a run, runs without their task, and the time of each
+    open gap, which is closed. Their days are rebuilt by the next drain, or by the sensor.
+    """
+    from fxci_assets import deployments
+    from fxci_assets.repair import repair
+
+    settings = context.settings
+    source = deployments.taskcluster(settings)
+    pipeline = deployments.pipeline(settings)
+    notice(settings)
+    today = pipeline.today()
+    first = max(pipeline.floor(), settings.window(today))
+    say(repair(pipeline, source, first, today).describe())
 
 
 @main.group(epilog=example_of("fxci-etl metric export --date 2026-04-13"))
@@ -368,7 +395,7 @@ def billing_load(context: Context, source: str, files: tuple[Path, ...]) -> None
         raise click.UsageError(f"no export {source}; there are {', '.join(known)}")
     if context.settings.deployment == "sandbox":
         raise SettingsError("the sandbox has simulated bills: set FXCI_DEPLOYMENT=local")
-    days = load(deployments.warehouse(context.settings).fill, known[source], files)
+    days = load(deployments.local_warehouse(context.settings).fill, known[source], files)
     has_days = known[source].partition_column is not None
     say(f"{source}: {len(days):,} days" if has_days else f"{source}: all rows")
 
@@ -507,17 +534,22 @@ def _open_gaps(pipeline: Pipeline) -> Lines:
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="ROWS", help="Print no more rows than this."
 )
+@click.option("--dry-run", is_flag=True, help="Say how many bytes it would process, and no more.")
 @click.argument("sql")
-def query(context: Context, sql: str, format_: str, limit: int | None) -> None:
+def query(context: Context, sql: str, format_: str, limit: int | None, dry_run: bool) -> None:
     """Answer a question in BigQuery's SQL.
 
     Tables are fxci.tasks, fxci_derived.tasks_v2 and so on, with or without a project. Each needs
-    a filter on its partition column.
+    a filter on its partition column. In BigQuery, a query that would be billed for more than
+    bigquery.maximum_bytes_billed is refused.
     """
     from fxci_assets import deployments, printing
 
     warehouse = deployments.warehouse(context.settings)
     notice(context.settings)
+    if dry_run:
+        say(f"{warehouse.dry_run(sql):,} bytes")
+        return
     rows = warehouse.query(sql)
     printing.show(rows if limit is None else rows.slice(0, limit), format_)
     if limit is not None and len(rows) > limit:

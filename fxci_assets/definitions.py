@@ -9,14 +9,17 @@ from collections.abc import Mapping
 import dagster as dg
 
 from fxci_assets import deployments
+from fxci_assets.assets.definitions import task_definitions
 from fxci_assets.assets.derived import derived_tables
 from fxci_assets.assets.pulse import pulse_events
 from fxci_assets.assets.sources import sources
 from fxci_assets.assets.tasks import task_tables
+from fxci_assets.assets.views import views
 from fxci_assets.assets.workers import worker_metrics
 from fxci_assets.checks import window_checks
 from fxci_assets.jobs import default_jobs
 from fxci_assets.partitions import daily
+from fxci_assets.repairs import repair_jobs
 from fxci_assets.schedules import default_schedules
 from fxci_assets.sensors import default_sensors
 from fxci_assets.settings import Settings, load
@@ -25,9 +28,10 @@ from fxci_assets.settings import Settings, load
 def default_resources(settings: Settings) -> dict[str, object]:
     """One for each outside system, of the kind that the deployment uses."""
     return {
-        "pipeline": deployments.pipeline(settings),
+        "pipeline": dg.ResourceDefinition(lambda _: deployments.pipeline(settings)),
         "pulse": dg.ResourceDefinition(lambda _: deployments.pulse(settings)),
         "monitoring": dg.ResourceDefinition(lambda _: deployments.monitoring(settings)),
+        "taskcluster": dg.ResourceDefinition(lambda _: deployments.taskcluster(settings)),
     }
 
 
@@ -40,11 +44,13 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
             *sources(settings),
             pulse_events(settings, partitions),
             task_tables(settings, partitions),
+            task_definitions(settings, partitions),
             worker_metrics(settings, partitions),
             *derived_tables(settings, partitions),
+            *views(settings),
         ],
         asset_checks=[checks],
-        jobs=default_jobs(settings, checks),
+        jobs=[*default_jobs(settings, checks), *repair_jobs(settings)],
         schedules=default_schedules(settings),
         sensors=default_sensors(settings),
         resources=default_resources(settings) | dict(resources or {}),

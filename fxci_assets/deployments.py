@@ -1,25 +1,29 @@
 """Which implementation of each outside system a deployment uses, and where its state lies.
 
-`sandbox` is simulated sources and local storage; `local` is real sources and local storage. Their
-state lies in folders of their own, so that nothing simulated is ever beside what is real. Each
-function checks the settings that it uses, and nothing here touches a network or a disk.
+`sandbox` is simulated sources and local storage; `local` is real sources and local storage, each in
+a folder of its own, so that nothing simulated is ever beside what is real; `production` is real
+sources, a bucket and BigQuery. Nothing falls back. Each function checks the settings that it uses,
+and nothing here touches a network or a disk.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxci_assets import sql
+from fxci_assets import sql, takeover
 from fxci_assets.archive import Archive
-from fxci_assets.archive.store import LocalStore
+from fxci_assets.archive.store import LocalStore, Store
 from fxci_assets.builders import all_builders
 from fxci_assets.pipeline import Clock, Pipeline, utc_now
 from fxci_assets.resources.billing import BillingExports, LoadedExports
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.monitoring import Monitoring
 from fxci_assets.resources.pulse import PulseSource
-from fxci_assets.settings import Settings, require
+from fxci_assets.resources.taskcluster import Taskcluster
+from fxci_assets.resources.warehouse import Warehouse
+from fxci_assets.settings import Secret, Settings, SettingsError, require
 from fxci_assets.tables import BILLING
 
 if TYPE_CHECKING:
@@ -33,32 +37,90 @@ def state_folder(settings: Settings) -> Path:
 
 def archive(settings: Settings) -> Archive:
     target = f"{settings.bigquery.project}.{settings.bigquery.dataset}"
+    if settings.deployment == "production":
+        return Archive.over(_bucket(settings, settings.storage.prefix), target)
     return Archive.over(LocalStore(state_folder(settings) / "archive"), target)
 
 
-def warehouse(settings: Settings) -> LocalWarehouse:
+def _bucket(settings: Settings, prefix: str) -> Store:
+    # Imported where it is used, as all that is Google's: it is nothing to the sandbox.
+    from fxci_assets.archive.gcs import GcsStore
+
+    section = settings.storage
+    bucket = require(section.bucket, "storage", "bucket")
+    return GcsStore(bucket, prefix, credentials=_revealed(section.credentials))
+
+
+def _revealed(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.reveal()
+
+
+def warehouse(settings: Settings) -> Warehouse:
+    if settings.deployment != "production":
+        return _local_warehouse(settings)
+
+    from fxci_assets.resources.bigquery_warehouse import BigQueryWarehouse, plain_clients
+
+    section = settings.bigquery
+    return BigQueryWarehouse(
+        plain_clients(section.project, _revealed(section.credentials)),
+        section.project,
+        section.dataset,
+        names=sql.names(settings),
+        may_create=section.create_tables,
+        maximum_bytes_billed=section.maximum_bytes_billed,
+    )
+
+
+def local_warehouse(settings: Settings) -> LocalWarehouse:
+    """Raises SettingsError in production, which has none."""
+    if settings.deployment == "production":
+        raise SettingsError("in production the billing exports arrive on their own")
+    return _local_warehouse(settings)
+
+
+def _local_warehouse(settings: Settings) -> LocalWarehouse:
     names = sql.names(settings)
     return LocalWarehouse(
         state_folder(settings) / "warehouse",
         settings.bigquery.project,
         settings.bigquery.dataset,
+        names=names,
         sources={names[f"billing.{source.name}"]: source for source in BILLING},
         views=sql.views(names),
     )
 
 
 def pipeline(settings: Settings, clock: Clock = utc_now) -> Pipeline:
-    tables = warehouse(settings)
-    builders = all_builders(settings, _billing(settings, tables, clock))
-    return Pipeline.of(settings, archive(settings), tables, builders, clock)
+    builders = all_builders(settings, _billing(settings, clock))
+    made = Pipeline.of(settings, archive(settings), warehouse(settings), builders, clock)
+    if settings.deployment != "production":
+        return made
+    return replace(made, before_draining=lambda: _take_over(settings, made))
 
 
-def _billing(settings: Settings, tables: LocalWarehouse, clock: Clock) -> BillingExports:
+def _take_over(settings: Settings, pipeline: Pipeline) -> None:
+    """What the job of before has left, once: the rows of the last days, and what it could not
+    store."""
+    if takeover.is_due(pipeline.archive):
+        names, tables = sql.names(settings), takeover.TABLES
+        bucket = _bucket(settings, "")
+        takeover.import_failed_tasks(pipeline.archive, bucket, pipeline.clock)
+        today = pipeline.today()
+        takeover.take_over(pipeline.archive, pipeline.warehouse, tables, names, today)
+        # Last: to repeat it does no harm, and an archive with events is not taken over.
+        takeover.import_failed_events(pipeline.archive, bucket, pipeline.first_day, pipeline.clock)
+
+
+def _billing(settings: Settings, clock: Clock) -> BillingExports:
+    if settings.deployment == "production":
+        return BillingExports()
+    local = _local_warehouse(settings)
     if settings.deployment == "sandbox":
         from fxci_assets.sandbox.billing import SimulatedBilling
 
-        return SimulatedBilling(_world(settings), tables.fill, clock)
-    return LoadedExports(tables.is_filled)
+        return SimulatedBilling(_world(settings), local.fill, clock)
+    return LoadedExports(local.is_filled)
 
 
 def monitoring(settings: Settings, clock: Clock = utc_now) -> Monitoring:
@@ -71,10 +133,22 @@ def monitoring(settings: Settings, clock: Clock = utc_now) -> Monitoring:
 
     section = settings.monitoring
     return CloudMonitoring(
-        credentials=section.credentials.reveal() if section.credentials else None,
+        credentials=_revealed(section.credentials),
         request_seconds=section.request_seconds,
         retry_seconds=section.retry_seconds,
     )
+
+
+def taskcluster(settings: Settings, clock: Clock = utc_now) -> Taskcluster:
+    if settings.deployment == "sandbox":
+        from fxci_assets.sandbox.taskcluster import SimulatedTaskcluster
+
+        return SimulatedTaskcluster(_world(settings), clock=clock)
+
+    from fxci_assets.resources.taskcluster_queue import TaskclusterQueue
+
+    section = settings.taskcluster
+    return TaskclusterQueue(section.rooturl, request_seconds=section.request_seconds)
 
 
 def _world(settings: Settings) -> World:

@@ -1,6 +1,6 @@
 """What is run together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,7 +9,7 @@ from fxci_assets.assets import pulse, tasks
 from fxci_assets.assets.building import OWN_DAYS
 from fxci_assets.builders.derived import DERIVED
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TABLES, WORKER_METRICS, Table
+from fxci_assets.tables import TABLES, TASK_DEFINITIONS, WORKER_METRICS, Table
 
 if TYPE_CHECKING:
     # It has no public name.
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
 MAX_RUNTIME_SECONDS_TAG = "dagster/max_runtime"
 
-FROM_THE_ARCHIVE = {"ops": {WORKER_METRICS.name: {"config": {"fetch": False}}}}
-"""Run config: uptime is built from what was fetched before."""
+FETCHED = (TASK_DEFINITIONS, WORKER_METRICS)
+"""The tables of what is fetched before it is built."""
+
+
+def from_the_archive(names: Collection[str]) -> dict[str, object]:
+    """Run config with which the tables of these names are built from what was fetched before."""
+    fetched = [table.name for table in FETCHED if table.name in names]
+    return {"ops": {name: {"config": {"fetch": False}} for name in fetched}}
+
 
 BLOCKING_CHECKS = tuple(dg.AssetCheckKey(dg.AssetKey(table.name), OWN_DAYS) for table in TABLES)
 
@@ -43,9 +50,10 @@ def default_jobs(
     return [
         dg.define_asset_job(
             "ingest",
-            selection=_with_own_checks(tasks.TABLES, pulse.KEY),
+            selection=_with_own_checks([*tasks.TABLES, TASK_DEFINITIONS], pulse.KEY),
             tags=tags,
-            description="Drain the queues, then build the day: by its schedule, today.",
+            description="Drain the queues, fetch what was defined, then build the day: by its "
+            "schedule, today.",
         ),
         dg.define_asset_job(
             "uptime",
@@ -62,7 +70,7 @@ def default_jobs(
         dg.define_asset_job(
             "rebuild",
             selection=_with_own_checks(TABLES),
-            config=FROM_THE_ARCHIVE,
+            config=from_the_archive([table.name for table in TABLES]),
             tags=tags,
             description="Build days anew. Nothing is drained or fetched; bills are read again.",
         ),

@@ -19,11 +19,13 @@ from fxci_assets.archive.quarantine import Item, Replayed
 from fxci_assets.archive.uptime import Fetch
 from fxci_assets.builders import Builder, DayQuery
 from fxci_assets.day_rows import DayRows
+from fxci_assets.definitions_fetch import DefinitionsReport, fetch_definitions
 from fxci_assets.drain import DrainLimits, DrainReport, decide, drain, file_messages
 from fxci_assets.fetch import fetch_uptime, fetched_from
 from fxci_assets.freshness import Inputs, InputsKeepChanging, Tallied, Written
 from fxci_assets.resources.monitoring import Monitoring
 from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
+from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.resources.warehouse import PartitionWrite, Warehouse
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TASK_RUNS, Table
@@ -49,6 +51,9 @@ class Overdue(Exception):
 class RebuildsFailed(Exception):
     """Some days could not be rebuilt; they stay stale, and their old rows stay as they are."""
 
+
+LOOK_BACK = dt.timedelta(days=8)
+"""For how long messages that nobody has looked at for their definitions are looked for."""
 
 Clock = Callable[[], dt.datetime]
 """What the time is, UTC."""
@@ -116,6 +121,8 @@ class Pipeline:
     worker_projects: Sequence[str]
     uptime_retention: dt.timedelta
     clock: Clock = utc_now
+    before_draining: Callable[[], None] = lambda: None
+    """What has to be done once, before anything is drained."""
 
     @classmethod
     def of(
@@ -155,7 +162,15 @@ class Pipeline:
         progress: Callable[[DrainReport], None] = lambda report: None,
     ) -> DrainReport:
         """Move what is in the queues to the archive. Days are not rebuilt by this."""
+        self.before_draining()
         return drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
+
+    def fetch_definitions(self, source: Taskcluster) -> DefinitionsReport:
+        """Fetch the definitions of the tasks of which messages tell, and of those that are
+        pending, to the archive. Raises TaskclusterError."""
+        since = max(self.floor(), self.today() - LOOK_BACK)
+        seconds = self.limits.seconds
+        return fetch_definitions(source, self.archive, self.first_day, since, seconds, self.clock)
 
     def uptime(self, source: Monitoring, day: dt.date) -> Fetch:
         """What Cloud Monitoring knows of a day. Of one that it may have begun to forget, what was
@@ -220,7 +235,7 @@ class Pipeline:
             if built is not None and not built.rows:
                 continue
             rows = self.warehouse.query(
-                f"SELECT MAX(resolved) AS newest FROM `{self.warehouse.target}.{TASK_RUNS.name}` "
+                f"SELECT MAX(resolved) AS newest FROM `{self.warehouse.name(TASK_RUNS)}` "
                 "WHERE submission_date = @day",
                 {"day": day},
             )

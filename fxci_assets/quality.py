@@ -39,7 +39,7 @@ class Finding:
 
 
 def _reference(pipeline: Pipeline, table: Table) -> str:
-    return f"`{pipeline.warehouse.target}.{table.name}`"
+    return f"`{pipeline.warehouse.name(table)}`"
 
 
 def _span(first: dt.date, last: dt.date) -> str:

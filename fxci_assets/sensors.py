@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import dagster as dg
 
 from fxci_assets import freshness
-from fxci_assets.jobs import BLOCKING_CHECKS, FROM_THE_ARCHIVE
+from fxci_assets.jobs import BLOCKING_CHECKS, from_the_archive
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.resources.pulse import PulseSource
 from fxci_assets.settings import Settings
-from fxci_assets.tables import WORKER_METRICS
 
 REBUILD_TAG = "fxci/rebuild"
 """Tag of the runs that the sensor asks for; its value says which tables, day and inputs."""
@@ -155,7 +154,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
                     run_key=f"{wanted.tag}/{_next_number(context.instance, wanted)}",
                     partition_key=wanted.day.isoformat(),
                     tags={REBUILD_TAG: wanted.tag},
-                    run_config=FROM_THE_ARCHIVE if WORKER_METRICS.name in names else {},
+                    run_config=from_the_archive(names),
                     asset_selection=[dg.AssetKey(name) for name in sorted(names)],
                     # Without this list, all checks of the assets would run with them.
                     asset_check_keys=[

@@ -107,7 +107,8 @@ class BigQuery(msgspec.Struct, frozen=True, kw_only=True):
     view_dataset: Identifier | None = None
     # Others may deploy the tables; then one that is missing is an error.
     create_tables: bool = True
-    max_query_bytes: Count = 1_000_000_000_000
+    # Of a query that somebody asks; a table is built whatever it costs.
+    maximum_bytes_billed: Count = 1_000_000_000_000
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):

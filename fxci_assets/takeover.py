@@ -25,7 +25,7 @@ from fxci_assets.archive.store import Store
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.resources.pulse import Message
 from fxci_assets.resources.warehouse import Warehouse
-from fxci_assets.tables import Table
+from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX
 
 _log = logging.getLogger(__name__)
@@ -33,8 +33,15 @@ _log = logging.getLogger(__name__)
 DAYS_BACK = 7
 """A run that is resolved today can be of a task that was created six days ago."""
 
+TABLES = (TASK_RUNS, TASKS, TASK_DEFINITIONS)
+"""The tables that are taken over."""
+
 FAILED_EVENTS = "failed-pulse-events-bigquery.json"
 """What the old job had acknowledged and could not store, in the bucket."""
+
+
+FAILED_TASKS = "failed-pulse-task-ids-bigquery.json"
+"""The ids of tasks whose definitions it could not fetch."""
 
 
 class TakeoverError(Exception):
@@ -102,6 +109,27 @@ def import_failed_events(
     if messages:
         file_messages(messages, clock(), archive, first_day, report)
     return report
+
+
+def import_failed_tasks(archive: Archive, bucket: Store, clock: Callable[[], dt.datetime]) -> int:
+    """Put the tasks whose definitions the old job could not fetch on the pending list; their file
+    stays where it is. Returns how many these are.
+
+    Raises TakeoverError where the file is not a list of ids.
+    """
+    try:
+        data = bucket.read(FAILED_TASKS)
+    except FileNotFoundError:
+        return 0
+    try:
+        ids = msgspec.json.decode(data, type=list[str])
+    except msgspec.MsgspecError as error:
+        raise TakeoverError(
+            f"{bucket.uri(FAILED_TASKS)} is not a list of task ids ({error}); "
+            "move it away to go on without it"
+        ) from error
+    archive.definitions.add_pending(dict.fromkeys(ids, clock()))
+    return len(ids)
 
 
 class _Failed(msgspec.Struct):

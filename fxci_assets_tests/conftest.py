@@ -18,7 +18,9 @@ from fxci_assets_tests import rabbitmq
 if TYPE_CHECKING:
     import dagster as dg
 
+    from fxci_assets.archive.store import Store
     from fxci_assets_tests.dagster_instance import Project
+    from fxci_assets_tests.gcs import Emulator
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +36,39 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbitmq.Broker
         yield broker
     finally:
         broker.close()
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator() -> Iterator[Emulator]:
+    """One Google Cloud Storage for all tests; each has a prefix of its own."""
+    from fxci_assets_tests.gcs import Emulator
+
+    emulator = Emulator()
+    try:
+        yield emulator
+    finally:
+        emulator.close()
+
+
+@pytest.fixture(params=["local", "gcs"])
+def location(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Where an archive is, in a folder and on GCS, for `gcs.store_at`, here and in processes that
+    the test starts."""
+    if request.param == "local":
+        return str(tmp_path / "archive")
+    emulator: Emulator = request.getfixturevalue("gcs_emulator")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.endpoint)
+    return emulator.location()
+
+
+@pytest.fixture
+def store(location: str) -> Store:
+    """What each implementation of the archive's files must do."""
+    from fxci_assets_tests.gcs import store_at
+
+    return store_at(location)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
         "FXCI_SANDBOX_DIR": str(root),
         "FXCI_SANDBOX_TASKS_PER_DAY": str(settings.sandbox_tasks_per_day),
     }
-    return Sandbox(environment, rows_of(deployments.warehouse(settings)))
+    return Sandbox(environment, rows_of(deployments.local_warehouse(settings)))
 
 
 def odd_tasks(world: World, day: dt.date) -> list[Message]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from fxci_assets.tables import (
     TABLES,
+    TASK_DEFINITIONS,
     TASK_RUN_COSTS,
     TASK_RUNS,
     TASKS,
@@ -21,7 +22,7 @@ from fxci_assets.tables import (
     arrow_schema,
 )
 
-R, N = "REQUIRED", "NULLABLE"
+R, N, A = "REQUIRED", "NULLABLE", "REPEATED"
 
 
 def contract(columns: Sequence[Column]) -> list[tuple[str, str, str]]:
@@ -65,6 +66,32 @@ def test_the_columns_of_tasks() -> None:
         ("test_suite", "STRING", N),
         ("test_platform", "STRING", N),
         ("test_variant", "STRING", N),
+    ]
+
+
+def test_the_columns_of_task_definitions() -> None:
+    assert contract(TASK_DEFINITIONS.columns) == [
+        ("taskId", "STRING", R),
+        ("submission_date", "DATE", R),
+        ("created", "TIMESTAMP", R),
+        ("deadline", "TIMESTAMP", R),
+        ("expires", "TIMESTAMP", R),
+        ("dependencies", "STRING", A),
+        ("routes", "STRING", A),
+        ("scopes", "STRING", A),
+        ("extra", "JSON", R),
+        ("metadata", "JSON", R),
+        ("payload", "JSON", R),
+        ("tags", "JSON", R),
+        ("priority", "STRING", R),
+        ("projectId", "STRING", R),
+        ("provisionerId", "STRING", R),
+        ("requires", "STRING", R),
+        ("schedulerId", "STRING", R),
+        ("taskGroupId", "STRING", R),
+        ("taskQueueId", "STRING", R),
+        ("workerType", "STRING", R),
+        ("retries", "INTEGER", R),
     ]
 
 
@@ -150,6 +177,13 @@ def test_keys_partitions_and_names() -> None:
             ("task_id", "run_id"),
             "submission_date",
             ("task_id", "run_id"),
+        ),
+        (
+            "task_definitions_v1",
+            "task_definitions",
+            ("taskId",),
+            "submission_date",
+            ("taskId",),
         ),
         (
             "worker_metrics_v1",

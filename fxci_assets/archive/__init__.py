@@ -1,8 +1,9 @@
 """Durable files: what was received, what could not be used, and the state of queues and rebuilds.
 
-`store` makes bytes durable; `events`, `uptime`, `baseline`, `quarantine` and `records` say what
-lies in the files. Event and uptime files are append-only: never rewritten, renamed over or compacted. What
-their contents mean is `fxci_assets.taskcluster` and `fxci_assets.uptime`.
+`store` makes bytes durable; `events`, `definitions`, `uptime`, `baseline`, `quarantine` and
+`records` say what lies in the files. Files of events, definitions and uptime are append-only: never
+rewritten, renamed over or compacted. What their contents mean is `fxci_assets.taskcluster` and
+`fxci_assets.uptime`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fxci_assets.archive.baseline import Baseline
+from fxci_assets.archive.definitions import DefinitionFiles
 from fxci_assets.archive.events import EventFiles
 from fxci_assets.archive.quarantine import Quarantine
 from fxci_assets.archive.records import BuildRecords, QueueRecords
@@ -27,6 +29,7 @@ class Archive:
     uptime: UptimeFetches
     builds: BuildRecords
     baseline: Baseline
+    definitions: DefinitionFiles
 
     @classmethod
     def over(cls, store: Store, target: str) -> Archive:
@@ -38,4 +41,5 @@ class Archive:
             UptimeFetches(store),
             BuildRecords(store, target),
             Baseline(store, target),
+            DefinitionFiles(store),
         )

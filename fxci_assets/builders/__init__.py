@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from fxci_assets import sql
 from fxci_assets.archive import Archive
+from fxci_assets.builders.definitions import DefinitionsBuilder
 from fxci_assets.builders.derived import DERIVED, DayQuery, DerivedBuilder
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.builders.uptime import UptimeBuilder
@@ -65,4 +66,4 @@ def all_builders(settings: Settings, billing: BillingExports) -> Sequence[Builde
         )
         for one in DERIVED
     ]
-    return [TaskBuilder(), UptimeBuilder(), *derived]
+    return [TaskBuilder(), DefinitionsBuilder(), UptimeBuilder(), *derived]

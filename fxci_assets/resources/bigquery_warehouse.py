@@ -93,11 +93,14 @@ class BigQueryWarehouse:
         dataset: str,
         *,
         tables: Sequence[Table] = TABLES,
+        names: Mapping[str, str] | None = None,
         may_create: bool = True,
         maximum_bytes_billed: int | None = None,
         patience: Patience | None = None,
     ) -> None:
-        """`clients` is `BigQueryResource.get_client` of dagster-gcp, or `plain_clients`.
+        """`clients` is `BigQueryResource.get_client` of dagster-gcp, or `plain_clients`. `names`
+        are what tables are called, as `project.dataset.table`, where that is not what their specs
+        call them.
         `may_create` is whether tables are ours: then they are created, and columns that a spec
         has gained are added. Where others deploy them, both are errors that say what is missing.
         `maximum_bytes_billed` bounds each query that people ask; a partition is built whatever it
@@ -106,6 +109,7 @@ class BigQueryWarehouse:
         self._project = project
         self._dataset = dataset
         self._tables = tuple(tables)
+        self._names = dict(names or {})
         self._may_create = may_create
         self._maximum_bytes_billed = maximum_bytes_billed
         self._patience = patience or Patience()
@@ -114,6 +118,9 @@ class BigQueryWarehouse:
     @property
     def target(self) -> str:
         return f"{self._project}.{self._dataset}"
+
+    def name(self, table: Table) -> str:
+        return self._names.get(table.name, f"{self.target}.{table.name}")
 
     def write_partition(
         self,
@@ -144,7 +151,7 @@ class BigQueryWarehouse:
                 options.enable_list_inference = True
                 config.parquet_options = options
             size = path.stat().st_size
-            with self._api(f"{self._full_name(table)} of {day}") as api:
+            with self._api(f"{self.name(table)} of {day}") as api:
                 deployed = self._ensure(api, table)
                 # It replaces the table's schema, descriptions included.
                 config.schema = deployed.schema
@@ -173,7 +180,7 @@ class BigQueryWarehouse:
         labels: Mapping[str, str] | None = None,
         before_commit: Callable[[], None] = at_once,
     ) -> PartitionWrite:
-        with self._api(f"{self._full_name(table)} of {day}") as api:
+        with self._api(f"{self.name(table)} of {day}") as api:
             deployed = self._ensure(api, table)
             config = bigquery.QueryJobConfig(
                 destination=self._partition(table, day),
@@ -196,7 +203,7 @@ class BigQueryWarehouse:
                 labels=_labels(table, day, labels),
             )
             with api.explained("bigquery.tables.getData"):
-                hashing = api.query(hash_of(table, self._full_name(table)), config)
+                hashing = api.query(hash_of(table, self.name(table)), config)
                 [(rows, total)] = api.rows(hashing)
         return PartitionWrite(
             self._url(table),
@@ -231,7 +238,7 @@ class BigQueryWarehouse:
         """Days whose partition is empty may be missing: BigQuery keeps no record of them."""
         seconds = self._patience.request_seconds
         with (
-            self._api(self._full_name(table)) as api,
+            self._api(self.name(table)) as api,
             api.explained("bigquery.tables.get", "bigquery.tables.getData"),
         ):
             try:
@@ -254,7 +261,7 @@ class BigQueryWarehouse:
         Raises BigQueryError for a table that is something else, with the difference.
         """
         for table in self._tables:
-            with self._api(self._full_name(table)) as api:
+            with self._api(self.name(table)) as api:
                 self._ensure(api, table, anew=True)
 
     def ensure_views(self, views: Mapping[str, str]) -> None:
@@ -363,20 +370,16 @@ class BigQueryWarehouse:
         return {field.name: bigquery_schema.type_name(field.field_type) for field in schema}
 
     def _reference(self, table: Table) -> bigquery.TableReference:
-        return bigquery.TableReference.from_string(self._full_name(table))
+        return bigquery.TableReference.from_string(self.name(table))
 
     def _partition(self, table: Table, day: dt.date) -> bigquery.TableReference:
-        dataset = bigquery.DatasetReference(self._project, self._dataset)
-        return bigquery.TableReference(dataset, f"{table.name}${day:%Y%m%d}")
-
-    def _full_name(self, table: Table) -> str:
-        return f"{self.target}.{table.name}"
+        return bigquery.TableReference.from_string(f"{self.name(table)}${day:%Y%m%d}")
 
     def _url(self, table: Table) -> str:
         """The table in Google's console."""
         return (
             f"https://console.cloud.google.com/bigquery?project={self._project}"
-            f"&p={self._project}&d={self._dataset}&t={table.name}&page=table"
+            f"&p={self._project}&d={self._dataset}&t={self._reference(table).table_id}&page=table"
         )
 
 

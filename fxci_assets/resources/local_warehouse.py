@@ -49,17 +49,18 @@ class LocalWarehouse:
         dataset: str,
         *,
         tables: Sequence[Table] = TABLES,
+        names: Mapping[str, str] | None = None,
         sources: Mapping[str, Source] | None = None,
         views: Mapping[str, str] | None = None,
     ) -> None:
-        """`sources` are tables of others by `project.dataset.table`; `views` are queries by
+        """`names` are what tables are called, as `project.dataset.table`, where that is not what
+        their specs call them; `sources` are tables of others by such names; `views` are queries by
         `dataset.view`."""
         self._root = root.absolute()
         self._project = project
         self._dataset = dataset
-        self._relations: dict[str, Relation] = {
-            f"{dataset}.{table.name}": table for table in tables
-        }
+        self._names = dict(names or {})
+        self._relations: dict[str, Relation] = {self._local_name(t): t for t in tables}
         self._sources: dict[str, str] = {}
         for name, source in (sources or {}).items():
             _, _, self._sources[source.name] = name.partition(".")
@@ -70,6 +71,12 @@ class LocalWarehouse:
     def target(self) -> str:
         return f"{self._project}.{self._dataset}"
 
+    def name(self, table: Table) -> str:
+        return self._names.get(table.name, f"{self.target}.{table.name}")
+
+    def _local_name(self, table: Table) -> str:
+        return self.name(table).partition(".")[2]
+
     def write_partition(
         self,
         table: Table,
@@ -79,7 +86,7 @@ class LocalWarehouse:
         labels: Mapping[str, str] | None = None,
         before_commit: Callable[[], None] = at_once,
     ) -> PartitionWrite:
-        folder = self._folder(f"{self._dataset}.{table.name}") / _partition(table, day)
+        folder = self._folder(self._local_name(table)) / _partition(table, day)
         return partition_files.replace(folder, table, day, rows, labels or {}, before_commit)
 
     def write_query(
@@ -112,11 +119,23 @@ class LocalWarehouse:
     def partitions(self, table: Table) -> Sequence[dt.date]:
         return [
             dt.date.fromisoformat(path.parent.name.partition("=")[2])
-            for path in self._current_files(f"{self._dataset}.{table.name}")
+            for path in self._current_files(self._local_name(table))
         ]
 
     def query(self, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
         return self._query(sql, parameters)
+
+    def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
+        """The size of all files of the tables in the query: which of them a filter leaves out is
+        the engine's business."""
+        from fxci_assets.dialect import transpile
+
+        query = transpile(sql, self._catalog(), parameters, self._views)
+        files = (path for name in query.tables for path in self._current_files(name))
+        return sum(path.stat().st_size for path in files)
+
+    def ensure_views(self, views: Mapping[str, str]) -> None:
+        """Nothing has to be done: a query's views are what this was made with."""
 
     def _query(
         self, sql: str, parameters: Mapping[str, Value] | None, threads: int | None = None

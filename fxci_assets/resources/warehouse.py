@@ -53,6 +53,9 @@ class Warehouse(Protocol):
     def target(self) -> str:
         """`project.dataset` of the tables."""
 
+    def name(self, table: Table) -> str:
+        """What a query calls a table: `project.dataset.table`."""
+
     def write_partition(
         self,
         table: Table,
@@ -79,6 +82,12 @@ class Warehouse(Protocol):
 
     def query(self, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
         """The result of a SELECT in BigQuery's dialect, of one moment across all its tables."""
+
+    def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
+        """The bytes that a query would process. Raises what the query would raise."""
+
+    def ensure_views(self, views: Mapping[str, str]) -> None:
+        """Makes these queries the views' of these names, `dataset.view`."""
 
     def partitions(self, table: Table) -> Sequence[dt.date]:
         """The days that have a partition, be it empty, ascending."""

@@ -14,7 +14,15 @@ from collections.abc import Mapping
 from importlib import resources
 
 from fxci_assets.settings import Settings
-from fxci_assets.tables import BILLING, TABLES, VIEW_DATASET
+from fxci_assets.tables import (
+    BILLING,
+    TABLES,
+    TASK_DEFINITIONS,
+    TASK_RUNS,
+    TASKS,
+    VIEW_DATASET,
+    WORKER_METRICS,
+)
 
 _FILES = resources.files(__name__)
 
@@ -22,7 +30,14 @@ _FILES = resources.files(__name__)
 def names(settings: Settings) -> Mapping[str, str]:
     """What the tables and sources are called, as `project.dataset.table`, by placeholder."""
     target = f"{settings.bigquery.project}.{settings.bigquery.dataset}"
-    own = {table.name: f"{target}.{table.name}" for table in TABLES}
+    set_ = settings.bigquery.tables
+    named = {
+        TASKS.name: set_.tasks,
+        TASK_RUNS.name: set_.runs,
+        TASK_DEFINITIONS.name: set_.taskdefinitions,
+        WORKER_METRICS.name: set_.metrics,
+    }
+    own = {table.name: f"{target}.{named.get(table.name, table.name)}" for table in TABLES}
     return own | {f"billing.{s.name}": getattr(settings.billing, s.name) for s in BILLING}
 
 
@@ -39,8 +54,6 @@ def exists(file: str) -> bool:
     return (_FILES / file).is_file()
 
 
-def views(names: Mapping[str, str]) -> Mapping[str, str]:
+def views(names: Mapping[str, str], dataset: str = VIEW_DATASET) -> Mapping[str, str]:
     """The query behind each view, by `dataset.view`."""
-    return {
-        f"{VIEW_DATASET}.{table.view}": text(f"views/{table.view}.sql", names) for table in TABLES
-    }
+    return {f"{dataset}.{table.view}": text(f"views/{table.view}.sql", names) for table in TABLES}

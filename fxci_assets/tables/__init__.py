@@ -17,6 +17,7 @@ from fxci_assets.tables.billing import (
     GCP,
 )
 from fxci_assets.tables.costs import TASK_RUN_COSTS, WORKER_COSTS, WORKER_UTILIZATION
+from fxci_assets.tables.definitions import TASK_DEFINITIONS
 from fxci_assets.tables.pulse import SLUGID_PATTERN, TAGS, TASK_RUNS, TASKS
 from fxci_assets.tables.spec import (
     Column,
@@ -41,6 +42,7 @@ __all__ = [
     "TABLES",
     "TAGS",
     "TASKS",
+    "TASK_DEFINITIONS",
     "TASK_RUNS",
     "TASK_RUN_COSTS",
     "VIEW_DATASET",
@@ -64,6 +66,7 @@ VIEW_DATASET = "fxci"
 TABLES: tuple[Table, ...] = (
     TASKS,
     TASK_RUNS,
+    TASK_DEFINITIONS,
     WORKER_METRICS,
     WORKER_USAGE,
     WORKER_COSTS,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pyarrow as pa
 import pytest
 
-from fxci_assets.archive.events import EVENT_SCHEMA, ArchiveError, EventFiles
-from fxci_assets.archive.store import LocalStore
+from fxci_assets.archive.events import EVENT_SCHEMA, ArchiveError, EventFiles, to_parquet
+from fxci_assets.archive.store import Store
 from fxci_assets_tests.events import DAY, NEXT_DAY, events
+
+FOLDER = f"pulse_events/date={DAY}"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> EventFiles:
-    return EventFiles(LocalStore(tmp_path))
+def files(store: Store) -> EventFiles:
+    return EventFiles(store)
 
 
 def test_messages_come_back_as_they_were(files: EventFiles) -> None:
@@ -41,17 +40,15 @@ def test_only_the_files_that_were_asked_for_are_read(files: EventFiles) -> None:
     assert [part["body"][0].as_py() for part in files.read(DAY, resolved)] == [b"first"]
 
 
-def test_a_damaged_file_is_named(files: EventFiles, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(files: EventFiles, store: Store) -> None:
     files.write(DAY, events(b"first"))
-    [path] = tmp_path.rglob("*.parquet")
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ArchiveError, match=path.name):
+    [name] = files.files(DAY)
+    store.replace(f"{FOLDER}/{name}", store.read(f"{FOLDER}/{name}")[:100])
+    with pytest.raises(ArchiveError, match=name):
         list(files.read(DAY, files.files(DAY)))
 
 
-def test_a_file_of_another_format_is_refused(files: EventFiles, tmp_path: Path) -> None:
-    files.write(DAY, events(b"first"))
-    [path] = tmp_path.rglob("*.parquet")
-    pa.parquet.write_table(events(b"x").replace_schema_metadata({"fxci.format": "new/9"}), path)
+def test_a_file_of_another_format_is_refused(files: EventFiles, store: Store) -> None:
+    store.create(f"{FOLDER}/x.parquet", to_parquet(events(b"x"), b"new/9"))
     with pytest.raises(ArchiveError, match="format new/9, not pulse_events/1"):
         list(files.read(DAY, files.files(DAY)))

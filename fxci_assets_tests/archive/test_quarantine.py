@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 
 import pytest
 
 from fxci_assets.archive.quarantine import Item, Quarantine, Replayed
-from fxci_assets.archive.store import LocalStore
+from fxci_assets.archive.store import Store
 from fxci_assets_tests.events import DAY, RECEIVED
 
 
 @pytest.fixture
-def quarantine(tmp_path: Path) -> Quarantine:
-    return Quarantine(LocalStore(tmp_path))
+def quarantine(store: Store) -> Quarantine:
+    return Quarantine(store)
 
 
 def item(body: bytes = b"{", reason: str = "unreadable", hours: int = 0) -> Item:
@@ -36,11 +35,13 @@ def test_the_same_message_for_the_same_reason_is_one_item(quarantine: Quarantine
     assert sorted(found) == [(b"[", "unreadable"), (b"{", "no-status"), (b"{", "unreadable")]
 
 
-def test_adding_the_same_items_again_writes_nothing(quarantine: Quarantine, tmp_path: Path) -> None:
+def test_adding_the_same_items_again_writes_nothing(quarantine: Quarantine, store: Store) -> None:
     quarantine.add([item(), item(b"[")])
-    before = list(tmp_path.rglob("*.parquet"))
+    folder = f"quarantine/date={RECEIVED.date()}"
+    before = store.files(folder)
     quarantine.add([item(b"["), item()])
-    assert list(tmp_path.rglob("*.parquet")) == before
+    assert store.files(folder) == before
+    assert len(before) == 1
 
 
 def test_items_since_a_day(quarantine: Quarantine) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 
 import pytest
 
 from fxci_assets.archive import Archive
 from fxci_assets.archive.records import Gap
-from fxci_assets.archive.store import LocalStore
+from fxci_assets.archive.store import Store
 from fxci_assets.freshness import Built, Tallied
 from fxci_assets_tests.events import DAY, NEXT_DAY, RECEIVED
 
@@ -17,8 +16,8 @@ QUEUE = "queue/fxci/task-failed"
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive.over(LocalStore(tmp_path), "project.dataset")
+def archive(store: Store) -> Archive:
+    return Archive.over(store, "project.dataset")
 
 
 def test_when_a_queue_was_drained(archive: Archive) -> None:
@@ -46,12 +45,12 @@ def test_a_gap_that_is_found_again_after_it_was_closed_is_open_again(archive: Ar
     assert archive.queues.open_gaps() == [longer]
 
 
-def test_what_is_not_ours_in_the_folders_is_passed_over(archive: Archive, tmp_path: Path) -> None:
+def test_what_is_not_ours_in_the_folders_is_passed_over(archive: Archive, store: Store) -> None:
     archive.builds.record("tasks_v2", DAY, Built("v", "d", 7, RECEIVED))
-    folder = tmp_path / "built/project.dataset/tasks_v2"
-    (folder / ".DS_Store").touch()
-    (folder / "2026-04-14").touch()  # a record that was cut off
-    (tmp_path / "pulse_events/.ipynb_checkpoints").mkdir(parents=True)
+    folder = "built/project.dataset/tasks_v2"
+    store.create(f"{folder}/.DS_Store", b"")
+    store.create(f"{folder}/{NEXT_DAY}", b"")  # a record that was cut off
+    store.create("pulse_events/.ipynb_checkpoints/x", b"")
     assert archive.builds.built_days("tasks_v2") == [DAY, NEXT_DAY]
     assert archive.builds.built("tasks_v2", NEXT_DAY) is None
     assert archive.events.days() == []
@@ -66,9 +65,9 @@ def test_builds_are_recorded_by_table_and_day(archive: Archive) -> None:
     assert archive.builds.built_days("tasks_v2") == [DAY]
 
 
-def test_builds_of_another_target_are_not_ours(archive: Archive, tmp_path: Path) -> None:
+def test_builds_of_another_target_are_not_ours(archive: Archive, store: Store) -> None:
     archive.builds.record("tasks_v2", DAY, Built("v", "d", 7, RECEIVED))
-    other = Archive.over(LocalStore(tmp_path), "project.shadow")
+    other = Archive.over(store, "project.shadow")
     assert other.builds.built("tasks_v2", DAY) is None
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from fxci_assets.archive.events import ArchiveError, to_parquet
-from fxci_assets.archive.store import LocalStore
+from fxci_assets.archive.events import ArchiveError, from_parquet, to_parquet
+from fxci_assets.archive.store import Store
 from fxci_assets.archive.uptime import Fetch, UptimeFetches
 from fxci_assets_tests.events import DAY, NEXT_DAY, RECEIVED
 
 
 @pytest.fixture
-def fetches(tmp_path: Path) -> UptimeFetches:
-    return UptimeFetches(LocalStore(tmp_path))
+def fetches(store: Store) -> UptimeFetches:
+    return UptimeFetches(store)
 
 
 def test_a_fetch_comes_back_as_it_was(fetches: UptimeFetches) -> None:
@@ -64,23 +62,23 @@ def test_a_fetch_of_no_project_is_refused(fetches: UptimeFetches) -> None:
     assert fetches.days() == []
 
 
-def test_a_damaged_file_is_named(fetches: UptimeFetches, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(fetches: UptimeFetches, store: Store) -> None:
     name = fetches.write(DAY, Fetch(RECEIVED, {"level1": [b"{}"]}))
-    [path] = tmp_path.rglob("*.parquet")
-    path.write_bytes(path.read_bytes()[:100])
+    path = f"worker_metrics/date={DAY}/{name}"
+    store.replace(path, store.read(path)[:100])
     with pytest.raises(ArchiveError, match=name):
         fetches.read(DAY, name)
 
 
 def test_a_file_of_another_format_or_without_rows_is_refused(
-    fetches: UptimeFetches, tmp_path: Path
+    fetches: UptimeFetches, store: Store
 ) -> None:
     name = fetches.write(DAY, Fetch(RECEIVED, {"level1": [b"{}"]}))
-    [path] = tmp_path.rglob("*.parquet")
-    whole = pa.parquet.read_table(path)
-    path.write_bytes(to_parquet(whole, b"new/9"))
+    path = f"worker_metrics/date={DAY}/{name}"
+    [whole] = from_parquet(store.read(path), b"worker_metrics/1", name)
+    store.replace(path, to_parquet(whole, b"new/9"))
     with pytest.raises(ArchiveError, match="format new/9, not worker_metrics/1"):
         fetches.read(DAY, name)
-    path.write_bytes(to_parquet(whole.slice(0, 0), b"worker_metrics/1"))
+    store.replace(path, to_parquet(whole.slice(0, 0), b"worker_metrics/1"))
     with pytest.raises(ArchiveError, match=f"{name} holds no answer"):
         fetches.read(DAY, name)

@@ -64,7 +64,7 @@ class Small:
         billing: BillingExports | None = None,
     ) -> None:
         settings = settings or Settings(sandbox_dir=root, start_date=dt.date(2026, 1, 1))
-        self.warehouse = deployments.warehouse(settings)
+        self.warehouse = deployments.local_warehouse(settings)
         self.pipeline = Pipeline.of(
             settings,
             deployments.archive(settings),

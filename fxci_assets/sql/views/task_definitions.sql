@@ -1,0 +1,1 @@
+SELECT * FROM `${task_definitions_v1}`
