@@ -17,11 +17,12 @@ from fxci_assets.assets import pulse
 from fxci_assets.assets.specs import check_result
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.quality import Finding
-from fxci_assets.repair import nothing_is_missing
+from fxci_assets.repair import no_definition_is_gone, nothing_is_missing
 from fxci_assets.sensors import given_up
 from fxci_assets.settings import Settings
 from fxci_assets.tables import (
     TABLES,
+    TASK_DEFINITIONS,
     TASK_RUN_COSTS,
     TASK_RUNS,
     TASKS,
@@ -172,6 +173,13 @@ def all_checks(settings: Settings) -> list[Check]:
             "task.",
             WARN,
             lambda asked: nothing_is_missing(asked.pipeline, asked.first, asked.last),
+        ),
+        Check(
+            TASK_DEFINITIONS.name,
+            "no_definition_is_gone",
+            "The queue has returned the definition of each task of which messages told.",
+            WARN,
+            lambda asked: no_definition_is_gone(asked.pipeline, asked.first),
         ),
         Check(
             pulse.KEY,

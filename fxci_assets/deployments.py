@@ -96,7 +96,11 @@ def pipeline(settings: Settings, clock: Clock = utc_now) -> Pipeline:
     made = Pipeline.of(settings, archive(settings), warehouse(settings), builders, clock)
     if settings.deployment != "production":
         return made
-    return replace(made, before_draining=lambda: _take_over(settings, made))
+    return replace(
+        made,
+        builders=takeover.first(builders),
+        before_draining=lambda: _take_over(settings, made),
+    )
 
 
 def _take_over(settings: Settings, pipeline: Pipeline) -> None:
@@ -105,11 +109,13 @@ def _take_over(settings: Settings, pipeline: Pipeline) -> None:
     if takeover.is_due(pipeline.archive):
         names, tables = sql.names(settings), takeover.TABLES
         bucket = _bucket(settings, "")
+        # First: an archive with events is taken over only where that was begun.
+        pipeline.archive.baseline.begin(pipeline.today())
         takeover.import_failed_tasks(pipeline.archive, bucket, pipeline.clock)
+        takeover.import_failed_events(pipeline.archive, bucket, pipeline.first_day, pipeline.clock)
+        # Last: once the floor is recorded, none of this is done again.
         today = pipeline.today()
         takeover.take_over(pipeline.archive, pipeline.warehouse, tables, names, today)
-        # Last: to repeat it does no harm, and an archive with events is not taken over.
-        takeover.import_failed_events(pipeline.archive, bucket, pipeline.first_day, pipeline.clock)
 
 
 def _billing(settings: Settings, clock: Clock) -> BillingExports:

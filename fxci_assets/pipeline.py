@@ -29,7 +29,8 @@ from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.resources.warehouse import PartitionWrite, Warehouse
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TASK_RUNS, Table
-from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, TASK_DEFINED
+from fxci_assets.taskcluster.definitions import defined_task
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, TASK_DEFINED, Unusable
 from fxci_assets.taskcluster.parsing import faults
 
 _log = logging.getLogger(__name__)
@@ -214,7 +215,12 @@ class Pipeline:
         message = Message(item.exchange, item.routing_key, item.body if body is None else body)
         filing = decide(message, now, self.first_day)
         reasons = filing.reasons
-        if message.exchange != TASK_DEFINED:
+        if message.exchange == TASK_DEFINED:
+            try:
+                defined_task(message.body)
+            except Unusable as unusable:
+                reasons += (str(unusable),)
+        else:
             # What a build would set aside again, and nobody see: the item is marked replayed.
             reasons += tuple(r for day in filing.days for r in faults(message.body, day))
         if reasons:

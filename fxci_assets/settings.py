@@ -123,6 +123,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
 class Taskcluster(msgspec.Struct, frozen=True, kw_only=True):
     """The queue's API, for the definitions and states of tasks."""
 
+    # Its name outside is rootUrl; here, case does not matter.
     rooturl: str = "https://firefox-ci-tc.services.mozilla.com"
     request_seconds: Seconds = 60.0
 

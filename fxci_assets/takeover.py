@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import pyarrow.compute as pc
@@ -22,7 +24,10 @@ import pyarrow.compute as pc
 from fxci_assets import sql
 from fxci_assets.archive import Archive
 from fxci_assets.archive.store import Store
+from fxci_assets.builders import Builder, DayQuery
+from fxci_assets.day_rows import DayRows
 from fxci_assets.drain import DrainReport, file_messages
+from fxci_assets.freshness import Inputs
 from fxci_assets.resources.pulse import Message
 from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
@@ -55,6 +60,46 @@ def is_due(archive: Archive) -> bool:
     return archive.baseline.began() is not None or not archive.events.days()
 
 
+def first(builders: Sequence[Builder]) -> Sequence[Builder]:
+    """The builders, which build none of the tables that are still to be taken over: a day would
+    replace the rows that the old job left by those that are told since."""
+    return [
+        _AfterTakeover(builder) if set(builder.tables) & set(TABLES) else builder
+        for builder in builders
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _AfterTakeover:
+    """A builder that waits for the takeover."""
+
+    _builder: Builder
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return self._builder.tables
+
+    @property
+    def derived(self) -> bool:
+        return self._builder.derived
+
+    def days(self, archive: Archive) -> Sequence[dt.date]:
+        return self._builder.days(archive)
+
+    def resolve(self, archive: Archive, day: dt.date) -> Inputs[Any]:
+        return self._builder.resolve(archive, day)
+
+    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+        if is_due(archive):
+            return "it is not taken over yet from the old job (fxci-etl pulse drain does that)"
+        return self._builder.refusal(archive, warehouse, day)
+
+    def build(
+        self, archive: Archive, day: dt.date, inputs: Inputs[Any], tables: Collection[Table]
+    ) -> DayRows | DayQuery:
+        return self._builder.build(archive, day, inputs, tables)
+
+
 def take_over(
     archive: Archive,
     warehouse: Warehouse,
@@ -69,6 +114,9 @@ def take_over(
     last = archive.baseline.begin(today)
     first = last - dt.timedelta(days=DAYS_BACK)
     for table in tables:
+        if not warehouse.partitions(table):
+            # Nothing was left in it, or it is not there: the dataset of a second deployment.
+            continue
         query = sql.text(f"takeover/{table.name}.sql", names)
         for number in range(DAYS_BACK + 1):
             partition = first + dt.timedelta(days=number)
