@@ -67,6 +67,19 @@ lock:
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 		--custom-compile-command 'make lock' --extra dev -c requirements.txt pyproject.toml \
 		-o requirements-dev.txt
+	for file in requirements.txt requirements-dev.txt; do \
+		awk "$$PIN_WITHOUT_EXTRAS" $$file > $$file.new && mv $$file.new $$file; \
+	done
+
+# pip does not take name[extra]==1 for a pin of name, and then finds a newer one without a hash. So
+# each pin with an extra is there without it too.
+define PIN_WITHOUT_EXTRAS
+/^[A-Za-z0-9._-]+\[/ { pin = $$0; hashes = ""; next }
+pin && /^    --hash/ { hashes = hashes $$0 "\n"; next }
+pin { bare = pin; sub(/\[[^]]*\]/, "", bare); printf "%s\n%s%s\n%s", bare, hashes, pin, hashes; pin = "" }
+{ print }
+endef
+export PIN_WITHOUT_EXTRAS
 
 # All state of the sandbox and of local runs.
 clean:

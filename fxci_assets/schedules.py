@@ -9,6 +9,9 @@ from fxci_assets.builders.derived import DERIVED
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.settings import Settings
 
+NIGHTS = 7
+"""Days back to which uptime is fetched that failed to be fetched before."""
+
 DAILY_BILLS = 4
 """Days whose bills are read again each day: yesterday's is usually complete by 18:00, and the three
 before it change most."""
@@ -78,15 +81,22 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
         cron_schedule="30 0 * * *",
         job_name="uptime",
         default_status=status,
-        description="Yesterday's uptime, from Cloud Monitoring.",
+        description="Yesterday's uptime, from Cloud Monitoring, and that of the last days which no "
+        "night has brought.",
     )
     def uptime_every_night(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
-    ) -> dg.RunRequest | dg.SkipReason:
-        day = _yesterday(pipeline)
-        if isinstance(day, dg.SkipReason):
-            return day
-        return dg.RunRequest(partition_key=day.isoformat())
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        last = _yesterday(pipeline)
+        if isinstance(last, dg.SkipReason):
+            return last
+        fetched = set(pipeline.archive.uptime.days())
+        days = [last - dt.timedelta(days=n) for n in range(NIGHTS)]
+        return [
+            dg.RunRequest(partition_key=day.isoformat())
+            for day in days
+            if day == last or (day >= pipeline.floor() and day not in fetched)
+        ]
 
     @dg.schedule(
         name="costs_every_day",

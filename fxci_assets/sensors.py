@@ -53,8 +53,10 @@ class Wanted:
 
     @property
     def built_at(self) -> dt.datetime | None:
-        """When the last of the tables was built, if any was."""
-        return max((stale.built_at for stale in self.stale if stale.built_at), default=None)
+        """When the last of the tables was built; None where one never was, which is not to wait
+        for the others."""
+        times = [stale.built_at for stale in self.stale if stale.built_at]
+        return max(times) if len(times) == len(self.stale) else None
 
 
 def wanted_days(stale: Iterable[StaleDay]) -> list[Wanted]:

@@ -312,7 +312,8 @@ def test_what_is_refused_is_not_asked_for_until_it_can_be_built(
     assert asked_for == [["2026-04-13"], ["2026-04-13"], ["2026-04-13"], []]
     assert [tables for _, tables in selected(daemon, 3)] == [
         ["worker_metrics_v1"],
-        ["worker_usage_v1"],
+        # Whether the bill is complete is counted against the uptime.
+        ["worker_costs_v1", "worker_usage_v1"],
         ["task_run_costs_v1", "worker_utilization_v1"],
     ]
     for made in daemon.runs("rebuild"):

@@ -96,13 +96,21 @@ class _Report:
     def __call__(self, made: Rebuilt) -> None:
         metadata = rebuilt_metadata(made)
         if made.day == self._last:
-            metadata |= self._extra()
+            metadata |= self._more()
             # Where Dagster shows it, it is that of the newest materialisation.
             definition = self._context.assets_def.metadata_by_key[dg.AssetKey(made.table.name)]
             lineage = definition[_LINEAGE]
             metadata[_LINEAGE] = dg.MetadataValue.column_lineage(lineage)
         self._done.append((made, metadata))
         self._context.log.info(f"{made.table.name} {made.day}: {made.rows:,} rows")
+
+    def _more(self) -> Mapping[str, dg.MetadataValue]:
+        try:
+            return self._extra()
+        except Exception:
+            # The rows are there: that they could not be drawn is no failure.
+            self._context.log.warning("there is no plot", exc_info=True)
+            return {}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A run that is terminated raises a BaseException.

@@ -16,6 +16,7 @@ import pyarrow as pa
 from fxci_assets import deployments, printing
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.definitions import build_defs
+from fxci_assets.fetch import fetched_from
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.sandbox import SIMULATED_NOTICE
 from fxci_assets.settings import Settings, SettingsError
@@ -85,7 +86,7 @@ def run_demo(settings: Settings) -> Sequence[str]:
     pipeline = deployments.pipeline(settings)
     today = pipeline.today()
     first = today - dt.timedelta(days=settings.sandbox_days)
-    yesterday = today - dt.timedelta(days=1)
+    yesterday = _last_over(pipeline)
     failed: list[str] = []
     with dg.DagsterInstance.get() as instance:
         for step, job, tags in _steps(pipeline, first, today):
@@ -131,7 +132,7 @@ def _steps(pipeline: Pipeline, first: dt.date, today: dt.date) -> Iterator[Step]
             "ingest",
             _range(min(stale), max(stale)),
         )
-    yesterday = today - dt.timedelta(days=1)
+    yesterday = _last_over(pipeline)
     if first <= yesterday:
         days = _range(first, yesterday)
         yield f"Fetch the workers' uptime of {_days(first, yesterday)}", "uptime", days
@@ -143,6 +144,13 @@ def _dollars(pipeline: Pipeline, first: dt.date, last: dt.date) -> pa.Table:
     """For each cloud: where what was billed went, and what share of it task runs were charged."""
     rows = pipeline.warehouse.query(DOLLARS, {"first": first, "last": last}).to_pandas()
     return pa.Table.from_pandas(rows.round(2), preserve_index=False)
+
+
+def _last_over(pipeline: Pipeline) -> dt.date:
+    """The last day that is over, and of which the uptime is complete."""
+    yesterday = pipeline.today() - dt.timedelta(days=1)
+    is_complete = pipeline.clock() >= fetched_from(yesterday)
+    return yesterday if is_complete else yesterday - dt.timedelta(days=1)
 
 
 def _days(first: dt.date, last: dt.date) -> str:

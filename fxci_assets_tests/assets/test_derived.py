@@ -205,7 +205,8 @@ def test_of_a_range_the_days_that_are_refused_are_named_and_the_others_built(
     assert not run.success
     assert (
         "not rebuilt: 2026-04-10 "
-        "(worker_usage_v1: worker_metrics_v1 has no partition for 2026-04-10)\n"
+        "(worker_usage_v1: worker_metrics_v1 has no partition for 2026-04-10; "
+        "run fxci-etl metric export --date 2026-04-10)\n"
     ) in failures(run)
     assert [days_of(materialisations(instance, table)) for table in IN_ORDER] == [
         ["2026-04-10", "2026-04-11", "2026-04-12"],

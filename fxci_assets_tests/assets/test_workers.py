@@ -122,6 +122,7 @@ def test_a_day_that_may_be_forgotten_is_built_from_the_archive_and_not_asked_for
     done = project.execute("uptime", DAY, NEXT_DAY, instance=instance)
     assert project.monitoring.asked == [(LEVEL_1, NEXT_DAY), (LEVEL_3, NEXT_DAY)]
     assert done.success
+    assert (archived(project), archived(project, NEXT_DAY)) == (1, 1)
     assert uptimes(project) == {LEVEL_1: 60}
     assert uptimes(project, NEXT_DAY) == {LEVEL_1: 7_200, LEVEL_3: 7_200}
 
