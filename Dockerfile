@@ -2,7 +2,7 @@
 # `make image-test` builds it, runs it and looks into it.
 
 # Give a digest for what is to be published: --build-arg PYTHON=…@sha256:…
-ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
+ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
 
@@ -11,9 +11,9 @@ RUN python3 -m venv /opt/fxci
 COPY requirements.txt requirements-dev.txt ./
 # Where an index is reached by a configuration or certificates of one's own, these come as secrets,
 # which are in no layer: --secret id=pip,src=… --secret id=certificates,src=…
-# The lists are complete, and pip 23.0 (Debian 12) cannot find some of their extras in them; whether
-# they fit together is for `pip check` to say. What builds the project is among the development's
-# requirements, and is taken away again.
+# The lists are complete, so that nothing is looked for beside them; whether they fit together is for
+# `pip check` to say. What builds the project is among the development's requirements, and is taken
+# away again.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=certificates,target=/run/secrets/certificates \
     if [ -s /run/secrets/certificates ]; then export PIP_CERT=/run/secrets/certificates; fi \

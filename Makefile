@@ -9,7 +9,7 @@ FXCI_SANDBOX_DIR ?= .sandbox
 export FXCI_SANDBOX_DIR
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo dev test check format docs faults bench lock clean
+.PHONY: install demo dev test check format docs faults image-test bench lock clean
 
 install: $(VENV)/installed
 
@@ -54,6 +54,11 @@ docs: install
 faults: install
 	FXCI_FAULT_ROUNDS=60 FXCI_FAULT_KILLS=60 $(BIN)/python -m pytest --timeout 3000 \
 		fxci_assets_tests/test_faults.py fxci_assets_tests/test_pipeline.py -k "drains_killed or are_killed"
+
+# The container image, built from nothing, run and looked into: as root, with Debian's buildah and
+# mmdebstrap.
+image-test: install
+	FXCI_IMAGE_TEST=1 $(BIN)/python -m pytest fxci_assets_tests/test_image.py
 
 bench: install
 	$(BIN)/python -m fxci_assets_tests.benchmark --messages 500000

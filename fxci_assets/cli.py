@@ -257,7 +257,7 @@ def pulse_drain(context: Context) -> None:
 
 
 def fail_with(errors: Sequence[str]) -> None:
-    for error in errors:
+    for error in dict.fromkeys(errors):  # one for all that it was in the way of
         say(f"fxci-etl: {error}", err=True)
     if errors:
         sys.exit(1)

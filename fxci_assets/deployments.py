@@ -98,7 +98,7 @@ def pipeline(settings: Settings, clock: Clock = utc_now) -> Pipeline:
         return made
     return replace(
         made,
-        builders=takeover.first(builders),
+        builders=takeover.held_back(builders),
         before_draining=lambda: _take_over(settings, made),
     )
 
@@ -109,11 +109,9 @@ def _take_over(settings: Settings, pipeline: Pipeline) -> None:
     if takeover.is_due(pipeline.archive):
         names, tables = sql.names(settings), takeover.TABLES
         bucket = _bucket(settings, "")
-        # First: an archive with events is taken over only where that was begun.
-        pipeline.archive.baseline.begin(pipeline.today())
         takeover.import_failed_tasks(pipeline.archive, bucket, pipeline.clock)
         takeover.import_failed_events(pipeline.archive, bucket, pipeline.first_day, pipeline.clock)
-        # Last: once the floor is recorded, none of this is done again.
+        # Last: it records the floor, and then none of this is done again.
         today = pipeline.today()
         takeover.take_over(pipeline.archive, pipeline.warehouse, tables, names, today)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -54,34 +53,35 @@ class TakeoverError(Exception):
 
 
 def is_due(archive: Archive) -> bool:
-    """Whether the tables are still to be taken over: nothing has been archived yet."""
+    """Whether the tables are still to be taken over: no day of them was ever built. That events
+    are archived says nothing: they may have been drained for another dataset, or by a repair."""
     if archive.baseline.floor() is not None:
         return False
-    return archive.baseline.began() is not None or not archive.events.days()
+    if archive.baseline.began() is not None:
+        return True
+    return not any(archive.builds.built_days(table.name) for table in TABLES)
 
 
-def first(builders: Sequence[Builder]) -> Sequence[Builder]:
-    """The builders, which build none of the tables that are still to be taken over: a day would
-    replace the rows that the old job left by those that are told since."""
-    return [
-        _AfterTakeover(builder) if set(builder.tables) & set(TABLES) else builder
-        for builder in builders
-    ]
+def held_back(builders: Sequence[Builder]) -> Sequence[Builder]:
+    """The builders, of which those of the tables that are taken over build nothing before that is
+    done: else what little is archived by then would replace complete days of the old job."""
+    held: list[Builder] = []
+    for builder in builders:
+        is_held = not set(TABLES).isdisjoint(builder.tables)
+        held.append(_AfterTakeover(builder) if is_held else builder)
+    return held
 
 
-@dataclass(frozen=True, slots=True)
 class _AfterTakeover:
-    """A builder that waits for the takeover."""
+    """A `builders.Builder` that waits for the takeover."""
 
-    _builder: Builder
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self.derived = builder.derived
 
     @property
     def tables(self) -> tuple[Table, ...]:
         return self._builder.tables
-
-    @property
-    def derived(self) -> bool:
-        return self._builder.derived
 
     def days(self, archive: Archive) -> Sequence[dt.date]:
         return self._builder.days(archive)
@@ -91,7 +91,7 @@ class _AfterTakeover:
 
     def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
         if is_due(archive):
-            return "it is not taken over yet from the old job (fxci-etl pulse drain does that)"
+            return "not taken over from the old job yet, which a drain does (fxci-etl pulse drain)"
         return self._builder.refusal(archive, warehouse, day)
 
     def build(
@@ -107,16 +107,15 @@ def take_over(
     names: Mapping[str, str],
     today: dt.date,
 ) -> dt.date:
-    """Keep the rows of the last days, and record the floor. Returns it.
+    """Keep the rows of the last days, and record the floor, which is none where the tables are
+    empty or not there, as those of a second deployment. Returns it.
 
     Raises what the warehouse and the archive raise; then nothing has been taken over.
     """
     last = archive.baseline.begin(today)
     first = last - dt.timedelta(days=DAYS_BACK)
-    for table in tables:
-        if not warehouse.partitions(table):
-            # Nothing was left in it, or it is not there: the dataset of a second deployment.
-            continue
+    left = [table for table in tables if warehouse.partitions(table)]
+    for table in left:
         query = sql.text(f"takeover/{table.name}.sql", names)
         for number in range(DAYS_BACK + 1):
             partition = first + dt.timedelta(days=number)
@@ -128,8 +127,9 @@ def take_over(
                 of_day = rows.filter(pc.equal(rows["kept_under"], day)).select(columns)
                 archive.baseline.write(table, day, partition, of_day)
             _log.info("%s %s: %d rows taken over", table.name, partition, len(rows))
-    archive.baseline.finish(first)
-    return first
+    floor = first if left else dt.date.min
+    archive.baseline.finish(floor)
+    return floor
 
 
 def import_failed_events(

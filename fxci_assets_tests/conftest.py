@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fxci_assets.archive.store import Store
     from fxci_assets_tests.dagster_instance import Project
     from fxci_assets_tests.gcs import Emulator
+    from fxci_assets_tests.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,23 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbitmq.Broker
         yield broker
     finally:
         broker.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for Dagster to remember in, about 1 s."""
+    from fxci_assets_tests.postgres import Postgres, missing
+
+    reason = missing()
+    if reason is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must test against a real PostgreSQL: {reason}")
+        pytest.skip(reason)
+    server = Postgres()
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="session")

@@ -39,8 +39,9 @@ DRAIN = ("pulse", "drain", "-vv")
 TABLES = (TASKS, TASK_RUNS, TASK_DEFINITIONS)
 """What the pulse job fills."""
 
-_CHECKOUT = Path(fxci_assets.__file__).parents[1]
-_PROGRAM = (sys.executable, "-m", "fxci_assets.cli")
+CHECKOUT = Path(fxci_assets.__file__).parents[1]
+PROGRAM = (sys.executable, "-m", "fxci_assets.cli")
+"""The command of the checkout, wherever another one is installed from; needs it as PYTHONPATH."""
 
 _DIES = """
 import importlib, os, signal, sys
@@ -137,12 +138,18 @@ class Production:
     bigquery: BigQueryServer
     root_url: str
     bucket: str = field(default_factory=lambda: f"bucket-{secrets.token_hex(4)}")
-    dataset: str = field(default_factory=lambda: f"fxci_{secrets.token_hex(4)}")
+    dataset: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        self.bigquery.tables.create_dataset({"datasetReference": {"datasetId": self.dataset}})
+        self.dataset = self.add_dataset("fxci")
         self._post(f"{self.gcs.endpoint}/storage/v1/b?project=p", {"name": self.bucket})
+
+    def add_dataset(self, name: str) -> str:
+        """A dataset without tables; its whole name."""
+        id = f"{name}_{secrets.token_hex(4)}"
+        self.bigquery.tables.create_dataset({"datasetReference": {"datasetId": id}})
+        return id
 
     @staticmethod
     def _post(url: str, content: object) -> None:
@@ -188,16 +195,16 @@ class Production:
     def start(
         self,
         *arguments: str,
-        program: Sequence[str] = _PROGRAM,
+        program: Sequence[str] = PROGRAM,
         job: Mapping[str, str] | None = None,
         **settings: str | None,
     ) -> Running:
-        """Start a command with a job's environment, that of the pulse job if none is given. What
-        is set to None is not set."""
+        """Start a command with a job's environment, that of the pulse job if none is given, and
+        with other settings. What is set to None is not set."""
         values: dict[str, str | None] = {
             "PATH": os.environ.get("PATH", ""),
             "HOME": str(self.folder),
-            "PYTHONPATH": str(_CHECKOUT),
+            "PYTHONPATH": str(CHECKOUT),
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.stand_ins,
             **(self.of_the_pulse_job if job is None else job),
@@ -217,15 +224,15 @@ class Production:
     def run(
         self,
         *arguments: str,
-        program: Sequence[str] = _PROGRAM,
+        program: Sequence[str] = PROGRAM,
         job: Mapping[str, str] | None = None,
         **settings: str | None,
     ) -> Done:
         return self.start(*arguments, program=program, job=job, **settings).wait()
 
-    def drain(self, **settings: str | None) -> Done:
+    def drain(self) -> Done:
         """A drain that nothing disturbs and that must end well."""
-        done = self.run(*DRAIN, **settings)
+        done = self.run(*DRAIN)
         assert done.code == 0, done
         return done
 
@@ -250,15 +257,12 @@ class Production:
 
     def objects(self) -> list[str]:
         """All objects in the bucket."""
-        return sorted(self.gcs_objects())
-
-    def gcs_objects(self) -> Sequence[str]:
         url = f"{self.gcs.endpoint}/storage/v1/b/{self.bucket}/o"
         with urllib.request.urlopen(url) as answer:
-            return [found["name"] for found in json.load(answer).get("items", ())]
+            return sorted(found["name"] for found in json.load(answer).get("items", ()))
 
     def rows(self, *tables: Table) -> Rows:
-        """All rows of the pulse job's tables, or of these, by their keys."""
+        """All rows of these tables, by their keys."""
         return {table.name: rows_of(self.warehouse, self.dataset, table) for table in tables}
 
     def left(self, table: Table, day: dt.date, *rows: Mapping[str, object]) -> None:
@@ -269,9 +273,11 @@ class Production:
 
 
 def rows_of(warehouse: Warehouse, dataset: str, table: Table) -> list[Row]:
-    """All rows of a table, by its key."""
+    """All rows of a table, by its key; JSON as what it says, for each warehouse has its own way to
+    write it."""
     found: list[Row] = warehouse.query(
         f"SELECT * FROM {dataset}.{table.name} WHERE submission_date >= '1970-01-01' "
         f"ORDER BY {', '.join(table.key)}"
     ).to_pylist()
-    return found
+    said = [column.name for column in table.columns if column.type == "JSON"]
+    return [row | {name: json.loads(str(row[name])) for name in said} for row in found]

@@ -20,7 +20,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from dagster._core.instance.config import dagster_instance_config
 
-from fxci_assets_tests import postgres
+from fxci_assets_tests.postgres import Postgres
 
 CHECKOUT = Path(__file__).parents[1]
 DEPLOY = CHECKOUT / "deploy"
@@ -105,24 +105,10 @@ class TestCompose:
         assert f'"--port", "{location["grpc_server"]["port"]}"' in dockerfile
 
 
-@pytest.fixture(scope="module")
-def storage() -> Iterator[dict[str, str]]:
-    reason = postgres.missing()
-    if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must test against a real PostgreSQL: {reason}")
-        pytest.skip(reason)
-    server = postgres.Postgres()
-    try:
-        yield server.environment
-    finally:
-        server.close()
-
-
 def test_the_instance_remembers_in_postgres(
-    storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in storage.items():
+    for name, value in postgres.environment.items():
         monkeypatch.setenv(name, value)
     asset = dg.AssetMaterialization("tasks_v2", partition="2026-04-13")
     with dg.DagsterInstance.from_config(str(DEPLOY)) as instance:

@@ -96,6 +96,7 @@ class GcsStore:
                 "GET", _OBJECT, self._key(path), permissions="storage.objects.get", alt="media"
             )
         except FileNotFoundError:
+            # A bucket that is not there is told by listings and writes only.
             raise FileNotFoundError(self.uri(path)) from None
         return bytes(data)
 
