@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 
 from fxci_assets.archive import Archive
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.day_rows import DayRows
 from fxci_assets.freshness import Inputs, version_of
-from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.tables import TASK_RUNS, TASKS, Table
 from fxci_assets.taskcluster.rows import TaskTables
 
@@ -28,7 +28,7 @@ class TaskBuilder:
         files = tuple(archive.events.files(day))
         return Inputs(version_of(files), files)
 
-    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
         return None
 
     def build(
