@@ -27,6 +27,7 @@ from fxci_assets.tables import (
     TASK_RUNS,
     TASKS,
     WORKER_COSTS,
+    WORKER_METRICS,
     WORKER_UTILIZATION,
     Counted,
     Table,
@@ -139,6 +140,15 @@ def all_checks(settings: Settings) -> list[Check]:
             ERROR,
             lambda asked: quality.data_is_recent(
                 asked.pipeline, dt.timedelta(seconds=bounds.data_age_seconds)
+            ),
+        ),
+        Check(
+            WORKER_METRICS.name,
+            "no_day_is_missing",
+            "Each day that is over is there: what is not fetched is forgotten.",
+            ERROR,
+            lambda asked: quality.no_day_is_missing(
+                asked.pipeline, WORKER_METRICS, asked.first, asked.last - dt.timedelta(days=1)
             ),
         ),
         Check(

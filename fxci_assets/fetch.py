@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from fxci_assets.archive.uptime import Fetch
 from fxci_assets.resources.monitoring import Monitoring, MonitoringError
+from fxci_assets.tables import WORKER_METRICS
+from fxci_assets.uptime import UptimeOfDay
 
 SETTLING = dt.timedelta(minutes=10)
 """After a day has ended. A sample is up to 240 s late (the metric's descriptor: ingestDelay)."""
@@ -30,7 +32,8 @@ def fetch_uptime(
     there is nothing for any, because that is how it answers for a day that it has forgotten.
     """
     answers = {project: source.uptime(project, day) for project in projects}
-    if not any(answers.values()):
+    # Not by its series: one can have points of other days alone.
+    if not UptimeOfDay(day, now, answers).staged(WORKER_METRICS):
         raise MonitoringError(
             f"Cloud Monitoring has no uptime for {day} in any of {', '.join(projects)}: it may "
             "have forgotten the day, or these are not the projects of the workers"

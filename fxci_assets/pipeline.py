@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from fxci_assets.archive import Archive
 from fxci_assets.archive.quarantine import Item, Replayed
 from fxci_assets.archive.uptime import Fetch
 from fxci_assets.builders import Builder, DayQuery
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.day_rows import DayRows
 from fxci_assets.definitions_fetch import DefinitionsReport, fetch_definitions
 from fxci_assets.drain import DrainLimits, DrainReport, decide, drain, file_messages
@@ -267,13 +268,14 @@ class Pipeline:
         now = self.clock()
         archive = replace(self.archive, builds=self.archive.builds.remembering())
         records = archive.builds
+        partitions = Partitions(archive, self.warehouse)
         for builder in self.builders:
             wanted = [table for table in builder.tables if tables is None or table in tables]
             if not wanted:
                 continue
             days = set(builder.days(archive))
             for table in wanted:
-                days.update(records.built_days(table.name))
+                days.update(records.built_days(table.name), records.marked_days(table.name))
             for day in sorted(days):
                 if not first <= day <= now.date():
                     continue
@@ -285,7 +287,7 @@ class Pipeline:
                     reason = freshness.staleness(version, built, marks, now, self.run_limit)
                     if reason is not None:
                         reasons[table] = reason
-                refusal = self._refusal(builder, archive, day) if reasons else None
+                refusal = self._refusal(builder, archive, partitions, day) if reasons else None
                 for table, reason in reasons.items():
                     built = records.built(table.name, day)
                     built_at = built.built_at if built else None
@@ -294,10 +296,20 @@ class Pipeline:
                     )
         return sorted(found, key=lambda stale: (stale.day, stale.table.name))
 
-    def _refusal(self, builder: Builder, archive: Archive, day: dt.date) -> str | None:
+    def _refusal(
+        self, builder: Builder, archive: Archive, partitions: Partitions, day: dt.date
+    ) -> str | None:
         if builder.derived and day >= self.today():
             return f"{day} is not over"
-        return builder.refusal(archive, self.warehouse, day)
+        return builder.refusal(archive, partitions, day)
+
+    def ready(self, table: Table, days: Iterable[dt.date]) -> list[dt.date]:
+        """Those of the days of which a table can be built now."""
+        (builder,) = (builder for builder in self.builders if table in builder.tables)
+        partitions = Partitions(self.archive, self.warehouse)
+        return [
+            day for day in days if self._refusal(builder, self.archive, partitions, day) is None
+        ]
 
     def rebuild(self, tables: Collection[Table], day: dt.date) -> list[Rebuilt]:
         """Build a day of tables anew and replace the old rows, whether it is stale or not.
@@ -320,7 +332,8 @@ class Pipeline:
             raise Refused(f"{day} has not begun")
 
     def _rebuild(self, builder: Builder, tables: Sequence[Table], day: dt.date) -> list[Rebuilt]:
-        refusal = self._refusal(builder, self.archive, day)
+        partitions = Partitions(self.archive, self.warehouse)
+        refusal = self._refusal(builder, self.archive, partitions, day)
         if refusal is not None:
             raise NotReady(f"{', '.join(table.name for table in tables)}: {refusal}")
         done: dict[str, Rebuilt] = {}

@@ -10,6 +10,7 @@ import collections
 import datetime as dt
 from dataclasses import dataclass, field
 
+from fxci_assets.fetch import fetched_from
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.tables import (
     TASK_RUN_COSTS,
@@ -22,6 +23,8 @@ from fxci_assets.tables import (
     Mode,
     Table,
 )
+
+_DAY = dt.timedelta(days=1)
 
 _CASES = 20
 """How many cases a finding names."""
@@ -222,6 +225,24 @@ def bill_is_complete(
         f"{_span(first, last)}; usually it is from 18:00 UTC of the next day on",
         bad[:_CASES],
         days,
+    )
+
+
+def no_day_is_missing(pipeline: Pipeline, table: Table, first: dt.date, last: dt.date) -> Finding:
+    """Since its first day the table has each day that is over: what a source forgets cannot be
+    made up for much later."""
+    there = {*pipeline.warehouse.partitions(table)}
+    there |= {*pipeline.archive.builds.built_days(table.name)}
+    # A night's run takes its time.
+    over = last if pipeline.clock() >= fetched_from(last) + dt.timedelta(hours=2) else last - _DAY
+    begin = max(first, min(there, default=over + _DAY))
+    days = [begin + n * _DAY for n in range((over - begin).days + 1)]
+    missing = [day for day in days if day not in there]
+    return Finding(
+        not missing,
+        f"{len(missing)} of the days {_span(begin, over)} are missing in {table.name}",
+        [{"day": day} for day in missing[:_CASES]],
+        missing,
     )
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 from fxci_assets.builders.derived import DERIVED
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.settings import Settings
+from fxci_assets.tables import WORKER_USAGE
 
 NIGHTS = 7
 """Days back to which uptime is fetched that failed to be fetched before."""
@@ -27,13 +28,36 @@ def _yesterday(pipeline: Pipeline) -> dt.date | dg.SkipReason:
     return day
 
 
-def costs_of(pipeline: Pipeline, days: int) -> dg.RunRequest | dg.SkipReason:
-    """Asks for the costs of the days up to yesterday, in one run. The tables that read no bill are
-    built only where something changed for them."""
+def costs_of(pipeline: Pipeline, days: int) -> list[dg.RunRequest] | dg.SkipReason:
+    """Asks for the costs of the days up to yesterday, in one run for days that follow each other.
+    The tables that read no bill are built only where something changed for them.
+
+    Not of days whose usage could not be built: costs without it would keep the run costs of the 30
+    days after them from being built.
+    """
     last = _yesterday(pipeline)
     if isinstance(last, dg.SkipReason):
         return last
     first = max(last - dt.timedelta(days=days - 1), pipeline.floor())
+    wanted = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+    ready = pipeline.ready(WORKER_USAGE, wanted)
+    if not ready:
+        return dg.SkipReason(f"the uptime of no day from {first} to {last} is known")
+    return [_costs_of(ends[0], ends[-1]) for ends in _stretches(ready)]
+
+
+def _stretches(days: Sequence[dt.date]) -> list[list[dt.date]]:
+    """The days, ascending, cut where one is missing."""
+    stretches: list[list[dt.date]] = []
+    for day in days:
+        if stretches and day - stretches[-1][-1] == dt.timedelta(days=1):
+            stretches[-1].append(day)
+        else:
+            stretches.append([day])
+    return stretches
+
+
+def _costs_of(first: dt.date, last: dt.date) -> dg.RunRequest:
     only_stale = {
         derived.table.name: {"config": {"only_stale": True}}
         for derived in DERIVED
@@ -107,7 +131,7 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     )
     def costs_every_day(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
-    ) -> dg.RunRequest | dg.SkipReason:
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         return costs_of(pipeline, DAILY_BILLS)
 
     @dg.schedule(
@@ -119,7 +143,7 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     )
     def costs_every_week(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
-    ) -> dg.RunRequest | dg.SkipReason:
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         return costs_of(pipeline, WEEKLY_BILLS)
 
     return [

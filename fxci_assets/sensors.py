@@ -43,8 +43,9 @@ class Wanted:
     @property
     def tag(self) -> str:
         names = "+".join(stale.table.name for stale in self.stale)
-        versions = {stale.input_version for stale in self.stale}
-        version = versions.pop() if len(versions) == 1 else freshness.version_of(versions)
+        # Inputs of a derived day change with each drain: a version for each would give it new
+        # attempts for ever.
+        version = "derived" if self.derived else self.stale[0].input_version
         return f"{names}/{self.day}/{version}"
 
     @property
@@ -69,12 +70,22 @@ def wanted_days(stale: Iterable[StaleDay]) -> list[Wanted]:
     return [Wanted(day, tuple(group)) for (day, _), group in groups.items()]
 
 
-def _due(wanted: Wanted, now: dt.datetime, settings: Settings) -> bool:
+def _due(
+    instance: dg.DagsterInstance, wanted: Wanted, now: dt.datetime, settings: Settings
+) -> bool:
+    older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
     if wanted.derived:
         interval = dt.timedelta(seconds=settings.rebuild.derived_days_seconds)
-        return freshness.rested(wanted.built_at, now, interval)
-    older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
+        return freshness.rested(wanted.built_at, now, interval) and freshness.rested(
+            _last_attempt(instance, wanted), now, older
+        )
     return freshness.due(wanted.day, wanted.built_at, now, older)
+
+
+def _last_attempt(instance: dg.DagsterInstance, wanted: Wanted) -> dt.datetime | None:
+    filters = dg.RunsFilter(tags={REBUILD_TAG: wanted.tag})
+    newest = instance.get_run_records(filters, limit=1)
+    return newest[0].create_timestamp if newest else None
 
 
 def _attempts(instance: dg.DagsterInstance, wanted: Wanted) -> int:
@@ -147,7 +158,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
                 abandoned += 1
                 continue
             under_way = under_way or (wanted.derived and costs_under_way)
-            if under_way or not _due(wanted, now, settings):
+            if under_way or not _due(context.instance, wanted, now, settings):
                 waiting += 1
                 continue
             names = {stale.table.name for stale in wanted.stale}

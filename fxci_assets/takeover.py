@@ -24,6 +24,7 @@ from fxci_assets import sql
 from fxci_assets.archive import Archive
 from fxci_assets.archive.store import Store
 from fxci_assets.builders import Builder, DayQuery
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.day_rows import DayRows
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.freshness import Inputs
@@ -89,10 +90,10 @@ class _AfterTakeover:
     def resolve(self, archive: Archive, day: dt.date) -> Inputs[Any]:
         return self._builder.resolve(archive, day)
 
-    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
         if is_due(archive):
             return "not taken over from the old job yet, which a drain does (fxci-etl pulse drain)"
-        return self._builder.refusal(archive, warehouse, day)
+        return self._builder.refusal(archive, partitions, day)
 
     def build(
         self, archive: Archive, day: dt.date, inputs: Inputs[Any], tables: Collection[Table]

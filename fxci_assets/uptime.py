@@ -97,7 +97,8 @@ class UptimeOfDay:
                     self.unusable.append(
                         UnusableEvent(str(unusable), EXCHANGE, project, fetched_at, body)
                     )
-        self._without_series = [project for project, series in answers.items() if not series]
+        seen = {worker.project for worker in self._seconds}
+        self._without_series = [project for project in answers if project not in seen]
 
     def _add(self, worker: _Worker, points: Sequence[tuple[dt.datetime, float]]) -> None:
         for end, seconds in points:

@@ -44,6 +44,7 @@ ALL = {
     "worker_costs_v1:subscriptions_in_both_exports": "ERROR",
     "worker_metrics_v1:points_of_other_days": "WARN",
     "worker_metrics_v1:projects_without_series": "WARN",
+    "worker_metrics_v1:no_day_is_missing": "ERROR",
     "worker_metrics_v1:unusable_series": "WARN",
     "worker_utilization_v1:azure_zones_of_no_worker_group": "WARN",
     "worker_utilization_v1:costs_add_up": "ERROR",

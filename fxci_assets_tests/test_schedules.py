@@ -9,7 +9,7 @@ import pytest
 
 from fxci_assets.schedules import DAILY_BILLS, WEEKLY_BILLS, costs_of, default_schedules
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TABLES, TASKS
+from fxci_assets.tables import TABLES, TASKS, WORKER_METRICS
 from fxci_assets_tests.dagster_instance import (
     Daemon,
     Project,
@@ -101,13 +101,24 @@ ONLY_STALE = {
 }
 
 
-def range_of(request: object) -> tuple[str, str]:
-    assert isinstance(request, dg.RunRequest)
-    assert request.run_config == ONLY_STALE
-    return (
-        request.tags["dagster/asset_partition_range_start"],
-        request.tags["dagster/asset_partition_range_end"],
-    )
+def ranges_of(asked: list[dg.RunRequest] | dg.SkipReason) -> list[tuple[str, str]]:
+    assert isinstance(asked, list)
+    assert all(request.run_config == ONLY_STALE for request in asked)
+    return [
+        (
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+        )
+        for request in asked
+    ]
+
+
+def metered(project: Project, *but: dt.date) -> None:
+    """The uptime of the last days is known, but of some."""
+    for number in range(40):
+        day = project.now.date() - dt.timedelta(days=number)
+        if day not in but:
+            project.write(WORKER_METRICS, day)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +134,21 @@ def test_the_days_whose_bills_are_read_end_yesterday_and_begin_no_earlier_than_t
     tmp_path: Path, bills: int, start: str, expected: tuple[str, str]
 ) -> None:
     project = Project(tmp_path, settings=settings(tmp_path, start))
-    assert range_of(costs_of(project.pipeline, bills)) == expected
+    metered(project)
+    assert ranges_of(costs_of(project.pipeline, bills)) == [expected]
+
+
+def test_no_bill_is_read_of_a_day_whose_uptime_is_not_known(tmp_path: Path) -> None:
+    """Costs without usage would keep the run costs of the next 30 days from being built."""
+    project = Project(tmp_path, settings=settings(tmp_path, "2024-07-08"))
+    asked = costs_of(project.pipeline, DAILY_BILLS)
+    assert isinstance(asked, dg.SkipReason)
+    assert asked.skip_message == "the uptime of no day from 2026-04-10 to 2026-04-13 is known"
+    metered(project, dt.date(2026, 4, 11))
+    assert ranges_of(costs_of(project.pipeline, DAILY_BILLS)) == [
+        ("2026-04-10", "2026-04-10"),
+        ("2026-04-12", "2026-04-13"),
+    ]
 
 
 def test_nothing_is_asked_for_before_the_first_day_is_over(tmp_path: Path) -> None:

@@ -358,8 +358,15 @@ def test_a_derived_day_that_fails_is_given_up_too(project: Project, daemon: Daem
     folder = deployments.state_folder(project.settings) / "warehouse/fxci_derived/worker_usage_v1"
     [rows] = folder.glob("*/*.parquet")
     rows.write_bytes(b"damaged")
-    # Its inputs are recorded as they were, and cannot be read.
-    assert [tick(project, daemon) for _ in range(4)] == [["2026-04-13"]] * 3 + [[]]
+    # Its inputs are recorded as they were, and cannot be read. It rests between its attempts, and
+    # that its inputs change meanwhile gives it no more of them.
+    asked = []
+    for number in range(4):
+        asked += [tick(project, daemon), tick(project, daemon)]
+        project.now += dt.timedelta(hours=1)
+        project.drain(on_worker(number + 10))
+        project.pipeline.rebuild_stale(tables=TaskBuilder.tables)
+    assert asked == [["2026-04-13"], []] * 3 + [[], []]
     assert {run.status.value for run in daemon.runs("rebuild")} == {"FAILURE"}
     assert reason(daemon) == "1 were given up"
     stale = given_up(project.pipeline, daemon.instance, project.settings)

@@ -142,7 +142,8 @@ def test_points_of_other_days_are_counted_and_make_no_row() -> None:
 
 def test_a_series_without_points_makes_no_row() -> None:
     built = build(series("77"), b'{"resource": {"labels": {"zone": "z", "instance_id": "1"}}}')
-    assert (built.rows, built.reasons, built.counts) == ([], [], {})
+    assert (built.rows, built.reasons) == ([], [])
+    assert built.counts == {"projects_without_series": 1}
 
 
 def test_an_instance_that_was_up_for_no_second_has_a_row() -> None:

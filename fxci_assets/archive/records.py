@@ -131,6 +131,11 @@ class BuildRecords:
         names = self._store.files(f"built/{self._target}/{table}")
         return days_of([f"date={name}" for name in names])
 
+    def marked_days(self, table: str) -> list[dt.date]:
+        """The days with marks, ascending: of rebuilds under way, or that died."""
+        names = self._store.folders(f"rebuilding/{self._target}/{table}")
+        return days_of([f"date={name}" for name in names])
+
     def record(self, table: str, day: dt.date, built: Built) -> None:
         self._store.replace(
             f"built/{self._target}/{table}/{day.isoformat()}", msgspec.json.encode(built)

@@ -68,10 +68,14 @@ def stacked_bars(rows: pd.DataFrame, title: str) -> bytes:
     figure = Figure(figsize=(8, 4), dpi=90, layout="constrained")
     axes = figure.subplots()
     labels = [f"{day:%d %b}" for day in by_day.index]
-    bottom = pd.Series(0.0, index=by_day.index)
+    top = pd.Series(0.0, index=by_day.index)
+    below = top.copy()  # a refund can be more than a day's cost
     for part in by_day.columns:
-        axes.bar(labels, by_day[part], bottom=bottom, label=str(part), width=0.8)
-        bottom = bottom + by_day[part].clip(lower=0)
+        dollars = by_day[part]
+        bottom = top.where(dollars >= 0, below)
+        axes.bar(labels, dollars, bottom=bottom, label=str(part), width=0.8)
+        top = top + dollars.clip(lower=0)
+        below = below + dollars.clip(upper=0)
     axes.set_title(title)
     axes.set_ylabel("US dollars")
     axes.set_xticks(range(0, len(labels), max(1, len(labels) // 10)))

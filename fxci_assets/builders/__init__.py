@@ -16,12 +16,12 @@ from fxci_assets import sql
 from fxci_assets.archive import Archive
 from fxci_assets.builders.definitions import DefinitionsBuilder
 from fxci_assets.builders.derived import DERIVED, DayQuery, DerivedBuilder
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.builders.uptime import UptimeBuilder
 from fxci_assets.day_rows import DayRows
 from fxci_assets.freshness import Inputs
 from fxci_assets.resources.billing import BillingExports
-from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.settings import Settings
 from fxci_assets.tables import Table
 
@@ -44,7 +44,7 @@ class Builder(Protocol):
     def resolve(self, archive: Archive, day: dt.date) -> Inputs[Any]:
         """The inputs of a day, as they are now. Their content is the builder's own business."""
 
-    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
         """Why a day cannot be built now, or None."""
 
     def build(

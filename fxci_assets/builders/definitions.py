@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 
 from fxci_assets.archive import Archive
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.builders.taken_over import with_taken_over
 from fxci_assets.day_rows import DayRows
 from fxci_assets.freshness import Inputs, version_of
-from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.tables import TASK_DEFINITIONS, Table
 from fxci_assets.taskcluster.definitions import DefinitionsOfDay
 
@@ -33,7 +33,7 @@ class DefinitionsBuilder:
         version = version_of([*files, *(f"taken over/{name}" for name in taken_over)])
         return Inputs(version, (files, taken_over))
 
-    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
         return None
 
     def build(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from fxci_assets import sql
 from fxci_assets.archive import Archive
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.freshness import Inputs, version_of
 from fxci_assets.resources.billing import BillingExports
-from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.tables import (
     AZURE_FXCI,
     AZURE_FXCI_LOOKUP,
@@ -145,20 +145,19 @@ class DerivedBuilder:
                     versions.append(f"{reads.table.name}/{other}/{built.data_version}")
         return Inputs(version_of(versions), None)
 
-    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
         if self._derived.bills:
             refusal = self._billing.refusal(day)
             if refusal is not None:
                 return refusal
-        has = _Partitions(archive, warehouse)
         for table in self._derived.needs:
-            if not has.partition(table, day):
+            if not partitions.has(table, day):
                 return f"{table.name} has no partition for {day}; {_how_to_make(table, day)}"
         if self._derived.paired is not None:
             first, second = self._derived.paired
             read = next(reads for reads in self._derived.reads if reads.table == first)
             for other in read.days(day):
-                if has.partition(first, other) and not has.partition(second, other):
+                if partitions.has(first, other) and not partitions.has(second, other):
                     return (
                         f"{other} has a partition in {first.name} and none in {second.name}; "
                         f"{_how_to_make(second, other)}"
@@ -183,20 +182,3 @@ def _how_to_make(table: Table, day: dt.date) -> str:
     if table == WORKER_METRICS:
         return f"run fxci-etl metric export --date {day}"
     return f"run fxci-etl rebuild --from {day} --to {day} {table.name}"
-
-
-class _Partitions:
-    """Which partitions there are: those that were recorded, or that have rows. (An empty day of
-    BigQuery looks absent.)"""
-
-    def __init__(self, archive: Archive, warehouse: Warehouse) -> None:
-        self._archive = archive
-        self._warehouse = warehouse
-        self._listed: dict[str, frozenset[dt.date]] = {}
-
-    def partition(self, table: Table, day: dt.date) -> bool:
-        if self._archive.builds.built(table.name, day) is not None:
-            return True
-        if table.name not in self._listed:
-            self._listed[table.name] = frozenset(self._warehouse.partitions(table))
-        return day in self._listed[table.name]

@@ -9,10 +9,10 @@ import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 
 from fxci_assets.archive import Archive
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.builders.taken_over import with_taken_over
 from fxci_assets.day_rows import DayRows
 from fxci_assets.freshness import Inputs, version_of
-from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.tables import TASK_RUNS, TASKS, Table
 from fxci_assets.taskcluster.rows import TaskTables
 
@@ -40,7 +40,7 @@ class TaskBuilder:
         names += [f"{table.name}/{name}" for table in self.tables for name in files[table.name]]
         return Inputs(version_of(names), files)
 
-    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
         return None
 
     def build(

@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 
 from fxci_assets.archive import Archive
+from fxci_assets.builders.partitions import Partitions
 from fxci_assets.day_rows import DayRows
 from fxci_assets.freshness import NO_INPUTS, Inputs, version_of
-from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.tables import WORKER_METRICS, Table
 from fxci_assets.uptime import UptimeOfDay
 
@@ -26,7 +26,7 @@ class UptimeBuilder:
         files = archive.uptime.files(day)
         return Inputs(version_of(files[-1:]), files[-1]) if files else Inputs(NO_INPUTS, "")
 
-    def refusal(self, archive: Archive, warehouse: Warehouse, day: dt.date) -> str | None:
+    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
         if archive.uptime.files(day):
             return None
         return f"the uptime of {day} was never fetched; run fxci-etl metric export --date {day}"

@@ -42,7 +42,7 @@ WORKER_METRICS = Table(
     counted=(
         Counted(
             "projects_without_series",
-            "Projects for which Cloud Monitoring had no answer, though it had one for others.",
+            "Projects of which Cloud Monitoring knew no worker of the day, but of others it did.",
         ),
         Counted(
             "points_of_other_days",
