@@ -34,6 +34,7 @@ from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.messages import published
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests.rabbitmq import Broker
+from fxci_assets_tests.taskcluster_server import knowing_nothing
 from fxci_assets_tests.test_pipeline import make_pipeline
 
 DAY = dt.date(2026, 4, 13)
@@ -151,6 +152,7 @@ def _run_command(broker: Broker, folder: Path) -> tuple[float, float]:
         "FXCI_ETL_PULSE_PASSWORD": "bench-word",
         "FXCI_ETL_PULSE_HOST": broker.host,
         "FXCI_ETL_PULSE_PORT": str(broker.port),
+        "FXCI_ETL_TASKCLUSTER_ROOTURL": knowing_nothing().root_url,
         "FXCI_ETL_PULSE_TLS": "false",
     }
     started = time.perf_counter()

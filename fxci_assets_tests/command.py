@@ -25,6 +25,7 @@ from fxci_assets.tables import TASK_RUNS, TASKS
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
 from fxci_assets_tests.plain_rows import Rows
 from fxci_assets_tests.rabbitmq import Broker
+from fxci_assets_tests.taskcluster_server import knowing_nothing
 
 PASSWORD = "correct-h0rse-battery"
 PROJECT, DATASET = "moz-fx-data-shared-prod", "fxci_derived"
@@ -148,6 +149,7 @@ class Etl:
             "FXCI_ETL_PULSE_USER": self.user.name,
             "FXCI_ETL_PULSE_PASSWORD": PASSWORD,
             "FXCI_ETL_PULSE_TLS": "false",
+            "FXCI_ETL_TASKCLUSTER_ROOTURL": knowing_nothing().root_url,
             **settings,
         }
         return {name: str(value) for name, value in values.items()}

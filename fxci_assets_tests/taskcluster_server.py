@@ -7,6 +7,7 @@ in the tests.
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import threading
@@ -195,3 +196,9 @@ def _begin(
     for name, value in {"Content-Length": str(length), **(headers or {})}.items():
         handler.send_header(name, value)
     handler.end_headers()
+
+
+@functools.cache
+def knowing_nothing() -> TaskclusterServer:
+    """One for all the tests to which it does not matter that it knows no task."""
+    return TaskclusterServer()

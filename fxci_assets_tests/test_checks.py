@@ -34,9 +34,14 @@ ALL = {
     "pulse_events:quarantine_is_quiet": "WARN",
     "task_run_costs_v1:runs_cost_no_more_than_workers": "WARN",
     "task_run_costs_v1:runs_resolved_before_started": "WARN",
+    "task_definitions_v1:conflicting_definitions": "WARN",
+    "task_definitions_v1:definitions_too_large": "WARN",
+    "task_definitions_v1:no_definition_is_gone": "WARN",
+    "task_definitions_v1:unusable_definitions": "WARN",
     "task_runs_v1:conflicting_runs": "WARN",
     "task_runs_v1:data_is_recent": "ERROR",
     "task_runs_v1:exceptions_are_few": "WARN",
+    "task_runs_v1:nothing_is_missing": "WARN",
     "tasks_v2:conflicting_tasks": "WARN",
     "tasks_v2:tasks_match_runs": "ERROR",
     "tasks_v2:tasks_without_tags": "WARN",
@@ -105,6 +110,7 @@ def test_a_check_that_cannot_be_made_fails_and_the_others_are_made(
     found = check(project, instance)
     assert sorted(found) == sorted(ALL)
     assert failed(found) == [
+        "task_runs_v1:nothing_is_missing",
         "tasks_v2:key_is_unique",
         "tasks_v2:tasks_match_runs",
         "tasks_v2:values_are_in_their_domain",

@@ -274,8 +274,8 @@ def test_a_configuration_file_before_and_after_the_command(
 def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
     result = invoke(tmp_path, "status", "--config", "none.toml")
     assert error_of(result) == "There is no configuration file none.toml"
-    result = invoke(tmp_path, "pulse", "drain", env={"FXCI_DEPLOYMENT": "production"})
-    assert error_of(result) == "FXCI_DEPLOYMENT must be sandbox or local"
+    result = invoke(tmp_path, "pulse", "drain", env={"FXCI_DEPLOYMENT": "staging"})
+    assert error_of(result) == "FXCI_DEPLOYMENT must be sandbox or local or production"
     assert not (tmp_path / "state").exists()
 
 
@@ -309,12 +309,14 @@ def test_a_drain_in_the_sandbox(tmp_path: Path) -> None:
     first = invoke(tmp_path, "pulse", "drain", env=SANDBOX)
     assert first.exit_code == 0
     assert first.stderr == f"{SIMULATED_NOTICE}\n"
-    drained, *rebuilt = first.stdout.splitlines()
+    drained, fetched, *rebuilt = first.stdout.splitlines()
     matched = DRAINED.fullmatch(drained)
     assert matched
     assert int(matched[1]) > 30
+    assert " definitions asked for, " in fetched
     built = [REBUILT.fullmatch(line) for line in rebuilt]
-    assert {found[1] for found in built if found} == {"tasks_v2", "task_runs_v1"}
+    tables = {"tasks_v2", "task_runs_v1", "task_definitions_v1"}
+    assert {found[1] for found in built if found} == tables
     assert len(built) >= 2
     assert all(built)
 
@@ -322,7 +324,7 @@ def test_a_drain_in_the_sandbox(tmp_path: Path) -> None:
     assert status.exit_code == 0
     assert "stale days     0\n" in status.stdout
     second = invoke(tmp_path, "pulse", "drain", env=SANDBOX)
-    drained, *rebuilt = second.stdout.splitlines()
+    drained, _, *rebuilt = second.stdout.splitlines()
     matched = DRAINED.fullmatch(drained)
     assert matched
     # The simulated world goes on while the test runs.
@@ -356,6 +358,7 @@ def test_what_is_archived_is_rebuilt_though_pulse_cannot_be_reached(
     result = invoke(tmp_path, "pulse", "drain", env=LOCAL)
     assert error_of(result) == "127.0.0.1:5672: connection refused"
     assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
+        "0 definitions asked for",
         "tasks_v2 2026-04-13: 1 rows",
         "task_runs_v1 2026-04-13: 1 rows",
     ]
@@ -1028,6 +1031,7 @@ def test_the_way_from_bills_uptime_and_messages_to_the_cost_of_a_run(
     assert [(table, rows) for table, _, rows in rebuilt_by(result)] == [
         ("tasks_v2", "1"),
         ("task_runs_v1", "1"),
+        ("task_definitions_v1", "0"),
         ("worker_metrics_v1", "1"),
         ("worker_costs_v1", "2"),
         ("worker_usage_v1", "2"),
@@ -1067,6 +1071,7 @@ def test_a_rebuild_of_all_tables_leaves_out_what_is_not_ready(
     assert [(table, rows) for table, _, rows in rebuilt_by(result)] == [
         ("tasks_v2", "1"),
         ("task_runs_v1", "1"),
+        ("task_definitions_v1", "0"),
         ("worker_costs_v1", "2"),
     ]
     assert [(r.levelname, r.getMessage().partition(":")[0]) for r in caplog.records] == [
@@ -1131,7 +1136,7 @@ def test_a_drain_leaves_tables_that_are_queries_to_others(
 
     pulse.waiting = [message(body(task_id(1), [run()], TAGS))]
     result = invoke(billed, "pulse", "drain", env=LOCAL)
-    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == [
         "tasks_v2",
         "task_runs_v1",
     ]

@@ -19,6 +19,7 @@ from fxci_assets_tests.pulse import MemoryPulse
 
 GROUPS_AND_KINDS = {
     "pulse_events": ("pulse", {"pulse", "parquet"}),
+    "task_definitions_v1": ("pulse", {"taskcluster", "table"}),
     "task_run_costs_v1": ("costs", {"bigquery", "table"}),
     "task_runs_v1": ("pulse", {"pulse", "table"}),
     "tasks_v2": ("pulse", {"pulse", "table"}),
@@ -67,6 +68,7 @@ def test_what_there_is(defs: dg.Definitions) -> None:
         "costs",
         "ingest",
         "rebuild",
+        "repair",
         "uptime",
     ]
     assert sorted(schedule.name for schedule in defs.schedules or ()) == [
@@ -134,7 +136,12 @@ def test_a_table_shows_the_columns_of_its_spec(defs: dg.Definitions, table: tabl
         (column.name, column.type, column.description, column.constraints.nullable)
         for column in top
     ] == [
-        (column.name, column.type, column.description, column.mode is tables.Mode.NULLABLE)
+        (
+            column.name,
+            f"{column.type}{' REPEATED' if column.mode is tables.Mode.REPEATED else ''}",
+            column.description,
+            column.mode is tables.Mode.NULLABLE,
+        )
         for column in table.columns
     ]
 
@@ -202,7 +209,8 @@ def test_all_there_is_leads_to_utilization(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
     upstream = graph.get_ancestor_asset_keys(dg.AssetKey("worker_utilization_v1"))
     assert {key.to_user_string() for key in upstream} == (
-        {*GROUPS_AND_KINDS, *OF_OTHERS} - {"tasks_v2", "task_run_costs_v1", "worker_utilization_v1"}
+        {*GROUPS_AND_KINDS, *OF_OTHERS}
+        - {"tasks_v2", "task_definitions_v1", "task_run_costs_v1", "worker_utilization_v1"}
     )
 
 
@@ -210,6 +218,7 @@ def test_all_there_is_leads_to_utilization(defs: dg.Definitions) -> None:
 OF_NO_COLUMN = {
     "tasks_v2": {"submission_date"},
     "task_runs_v1": {"submission_date"},
+    "task_definitions_v1": {"submission_date"},
     "worker_metrics_v1": {"submission_date"},
     "worker_usage_v1": {"usage_start_date", "cloud_provider", "attribution_method"},
     "worker_costs_v1": {"usage_start_date", "cloud_provider"},
@@ -281,6 +290,7 @@ def test_two_drains_are_never_run_at_once(defs: dg.Definitions) -> None:
     assert {op.name: op.pool for op in ops if isinstance(op, dg.OpDefinition)} == {
         "pulse_events": "pulse",
         "task_tables": None,
+        "task_definitions_v1": None,
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from fxci_assets import deployments, sql
+from fxci_assets import deployments, sql, takeover
 from fxci_assets.builders import DayQuery, all_builders
 from fxci_assets.builders.derived import DERIVED, Derived
 from fxci_assets.dialect import Catalog, CatalogTable, transpile
@@ -220,7 +220,7 @@ def test_each_file_is_read_by_something() -> None:
     found = {str(path.relative_to(folder)) for path in folder.rglob("*.sql")}
     assert found == {f"{name}.sql" for name in QUERIES} | {
         f"views/{table.view}.sql" for table in TABLES
-    }
+    } | {f"takeover/{table.name}.sql" for table in takeover.TABLES}
 
 
 def test_a_placeholder_that_stands_for_nothing_is_an_error() -> None:
