@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,10 @@ class Refused(Exception):
 
 class NotReady(Exception):
     """A day cannot be built yet, and why: its inputs are not all there. One line."""
+
+
+_AT_ONCE = 16
+"""Days that are looked at at once."""
 
 
 class Overdue(Exception):
@@ -276,9 +281,10 @@ class Pipeline:
             days = set(builder.days(archive))
             for table in wanted:
                 days.update(records.built_days(table.name), records.marked_days(table.name))
-            for day in sorted(days):
-                if not first <= day <= now.date():
-                    continue
+
+            def look(
+                day: dt.date, builder: Builder = builder, wanted: Sequence[Table] = wanted
+            ) -> tuple[str, dict[Table, str]]:
                 version = builder.resolve(archive, day).version
                 reasons: dict[Table, str] = {}
                 for table in wanted:
@@ -287,6 +293,13 @@ class Pipeline:
                     reason = freshness.staleness(version, built, marks, now, self.run_limit)
                     if reason is not None:
                         reasons[table] = reason
+                return version, reasons
+
+            looked_at = [day for day in sorted(days) if first <= day <= now.date()]
+            # Each takes some files to read, and a bucket a while to give one.
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                looks = list(pool.map(look, looked_at))
+            for day, (version, reasons) in zip(looked_at, looks, strict=True):
                 refusal = self._refusal(builder, archive, partitions, day) if reasons else None
                 for table, reason in reasons.items():
                     built = records.built(table.name, day)

@@ -69,10 +69,14 @@ class Postgres:
             user=self._user,
             stderr=(self._folder / "log").open("wb"),
         )
-        self._wait()
-        environment = {**os.environ, "PGPASSWORD": self.password}
         address = (f"--host={self.host}", f"--port={self.port}", f"--username={self.user}")
-        self._run(str(programs / "createdb"), *address, self.user, env=environment)
+        try:
+            self._wait(str(programs / "pg_isready"), *address)
+            with_password = {**os.environ, "PGPASSWORD": self.password}
+            self._run(str(programs / "createdb"), *address, self.user, env=with_password)
+        except BaseException:
+            self.close()
+            raise
 
     def _run(self, *command: str, env: dict[str, str] | None = None) -> None:
         done = subprocess.run(
@@ -81,12 +85,12 @@ class Postgres:
         if done.returncode:
             raise RuntimeError(f"{command[0]}: {done.stdout}{done.stderr}")
 
-    def _wait(self) -> None:
+    def _wait(self, *is_ready: str) -> None:
+        # Its port is there before it lets anybody in.
         deadline = time.monotonic() + _START_SECONDS
-        while not (self._folder / f".s.PGSQL.{self.port}").exists():
+        while subprocess.run(is_ready, stdout=subprocess.DEVNULL).returncode != 0:
             if self._server.poll() is not None or time.monotonic() > deadline:
                 text = (self._folder / "log").read_text()
-                self.close()
                 raise RuntimeError(f"PostgreSQL did not start:\n{text}")
             time.sleep(0.02)
 

@@ -173,9 +173,16 @@ class _Remembering(BuildRecords):
     def __init__(self, store: Store, target: str) -> None:
         super().__init__(store, target)
         self._seen: dict[tuple[str, dt.date], Built | None] = {}
+        self._marked: dict[str, frozenset[dt.date]] = {}
 
     def built(self, table: str, day: dt.date) -> Built | None:
         key = (table, day)
         if key not in self._seen:
             self._seen[key] = super().built(table, day)
         return self._seen[key]
+
+    def marks(self, table: str, day: dt.date) -> list[Mark]:
+        # Few days have any. One that is put after this was asked is no old one.
+        if table not in self._marked:
+            self._marked[table] = frozenset(self.marked_days(table))
+        return super().marks(table, day) if day in self._marked[table] else []
