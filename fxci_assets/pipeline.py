@@ -102,6 +102,8 @@ class Rebuilt:
     input_version: str
     data_version: str
     counts: Mapping[str, Tallied]
+    job: Mapping[str, str | int]
+    """What the warehouse's job told of its cost, and where it can be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +376,7 @@ class Pipeline:
                     input_version=inputs.version,
                     data_version=made.write.data_version,
                     counts=made.counts,
+                    job=made.write.job,
                 )
                 started = time.monotonic()
             return {

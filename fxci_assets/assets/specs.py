@@ -4,7 +4,7 @@ Both follow from plain data, so that a new table looks like the others without a
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
@@ -100,7 +100,15 @@ def rebuilt_metadata(made: Rebuilt) -> dict[str, dg.MetadataValue]:
         "input_version": dg.MetadataValue.text(made.input_version),
         "data_version": dg.MetadataValue.text(made.data_version),
         **counted,
+        **_job(made.job),
         **_times(made.first_event, made.last_event),
+    }
+
+
+def _job(job: Mapping[str, str | int]) -> dict[str, dg.MetadataValue]:
+    return {
+        name: dg.MetadataValue.url(told) if isinstance(told, str) else dg.MetadataValue.int(told)
+        for name, told in job.items()
     }
 
 
