@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow.compute as pc
@@ -34,6 +34,8 @@ from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX
 
 _log = logging.getLogger(__name__)
+
+Entry = TypeVar("Entry")
 
 DAYS_BACK = 7
 """A run that is resolved today can be of a task that was created six days ago."""
@@ -143,17 +145,7 @@ def import_failed_events(
     messages.
     """
     report = DrainReport()
-    try:
-        data = bucket.read(FAILED_EVENTS)
-    except FileNotFoundError:
-        return report
-    try:
-        entries = msgspec.json.decode(data, type=list[_Failed])
-    except msgspec.MsgspecError as error:
-        raise TakeoverError(
-            f"{bucket.uri(FAILED_EVENTS)} is not a list of messages ({error}); "
-            "move it away to go on without it"
-        ) from error
+    entries = _left_behind(bucket, FAILED_EVENTS, list[_Failed], "messages")
     messages = [Message(_exchange(entry.data), "imported", bytes(entry.data)) for entry in entries]
     if messages:
         file_messages(messages, clock(), archive, first_day, report)
@@ -166,19 +158,24 @@ def import_failed_tasks(archive: Archive, bucket: Store, clock: Callable[[], dt.
 
     Raises TakeoverError where the file is not a list of ids.
     """
-    try:
-        data = bucket.read(FAILED_TASKS)
-    except FileNotFoundError:
-        return 0
-    try:
-        ids = msgspec.json.decode(data, type=list[str])
-    except msgspec.MsgspecError as error:
-        raise TakeoverError(
-            f"{bucket.uri(FAILED_TASKS)} is not a list of task ids ({error}); "
-            "move it away to go on without it"
-        ) from error
+    ids = _left_behind(bucket, FAILED_TASKS, list[str], "task ids")
     archive.definitions.add_pending(dict.fromkeys(ids, clock()))
     return len(ids)
+
+
+def _left_behind(bucket: Store, name: str, type: type[list[Entry]], what: str) -> list[Entry]:
+    """The entries of a file that the old job left, or none if there is no such file."""
+    try:
+        data = bucket.read(name)
+    except FileNotFoundError:
+        return []
+    try:
+        return msgspec.json.decode(data, type=type)
+    except msgspec.MsgspecError as error:
+        raise TakeoverError(
+            f"{bucket.uri(name)} is not a list of {what} ({error}); "
+            "move it away to go on without it"
+        ) from error
 
 
 class _Failed(msgspec.Struct):

@@ -19,6 +19,13 @@ Extra = Callable[[], Mapping[str, dg.MetadataValue]]
 """What is told of the last of a run's days beside what is told of each."""
 
 
+class FetchConfig(dg.Config):
+    """Whether what is missing is fetched before the days are built. Not where only what is already
+    archived has to become rows."""
+
+    fetch: bool = True
+
+
 def own_days_check(table: Table) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         OWN_DAYS,

@@ -7,20 +7,13 @@ from collections.abc import Iterator
 import dagster as dg
 
 from fxci_assets.assets import pulse
-from fxci_assets.assets.building import build_days, days_of, own_days_check
+from fxci_assets.assets.building import FetchConfig, build_days, days_of, own_days_check
 from fxci_assets.assets.lineage import columns_from
 from fxci_assets.assets.specs import asset_spec
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TASK_DEFINITIONS
-
-
-class DefinitionsConfig(dg.Config):
-    """Whether what is missing is fetched before the days are built. Not where only what is already
-    archived has to become rows."""
-
-    fetch: bool = True
 
 
 def task_definitions(
@@ -45,7 +38,7 @@ def task_definitions(
     )
     def build(
         context: dg.AssetExecutionContext,
-        config: DefinitionsConfig,
+        config: FetchConfig,
         pipeline: dg.ResourceParam[Pipeline],
         taskcluster: dg.ResourceParam[Taskcluster],
     ) -> Iterator[dg.MaterializeResult[None]]:

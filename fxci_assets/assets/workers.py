@@ -6,20 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from fxci_assets.assets import sources
-from fxci_assets.assets.building import build_days, build_some_days, days_of, own_days_check
+from fxci_assets.assets.building import (
+    FetchConfig,
+    build_days,
+    build_some_days,
+    days_of,
+    own_days_check,
+)
 from fxci_assets.assets.lineage import columns_from
 from fxci_assets.assets.specs import asset_spec
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.monitoring import Monitoring
 from fxci_assets.settings import Settings
 from fxci_assets.tables import WORKER_METRICS
-
-
-class UptimeConfig(dg.Config):
-    """Whether the days are fetched before they are built. Not where only what is already archived
-    has to become rows."""
-
-    fetch: bool = True
 
 
 def worker_metrics(
@@ -44,7 +43,7 @@ def worker_metrics(
     )
     def build(
         context: dg.AssetExecutionContext,
-        config: UptimeConfig,
+        config: FetchConfig,
         pipeline: dg.ResourceParam[Pipeline],
         monitoring: dg.ResourceParam[Monitoring],
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:

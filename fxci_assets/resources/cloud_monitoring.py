@@ -6,9 +6,7 @@ again and what a refusal means. What the time series say does not belong here.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -19,14 +17,13 @@ import msgspec
 from google.api_core import exceptions as _errors
 from google.api_core.retry import Retry as _Retry
 from google.auth.credentials import AnonymousCredentials as _AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError as _GoogleAuthError
 from google.cloud import monitoring_v3 as _v3
 from google.cloud.monitoring_v3.services.metric_service.transports import (
     MetricServiceGrpcTransport as _Transport,
 )
-from google.oauth2.service_account import Credentials as _ServiceAccount
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 
+from fxci_assets.resources.google_credentials import CredentialsError, credentials
 from fxci_assets.resources.monitoring import UPTIME, MonitoringError
 
 _log = logging.getLogger(__name__)
@@ -82,12 +79,10 @@ class CloudMonitoring:
         where = _where(project)
         try:
             client = self._client()
-        except _GoogleAuthError as error:
-            # Its cause, among the other arguments, may quote what it could not read.
-            raise MonitoringError(
-                f"{where}: {_one_line(error.args[0] if error.args else error)}; set "
-                "monitoring.credentials, or default credentials in the environment"
-            ) from None
+        except CredentialsError as error:
+            # What the setting holds is not about one project.
+            said = f"{error}" if self.credentials is not None else f"{where}: {error}"
+            raise MonitoringError(said) from None
         with client:
             try:
                 return [_as_json(series) for series in self._series(client, project, day)]
@@ -107,9 +102,9 @@ class CloudMonitoring:
                     channel=_clear_text_channel,
                 )
             )
-        if self.credentials is None:
-            return _v3.MetricServiceClient()
-        return _v3.MetricServiceClient(credentials=_service_account(self.credentials))
+        return _v3.MetricServiceClient(
+            credentials=credentials(self.credentials, "monitoring.credentials")
+        )
 
     def _series(
         self, client: _v3.MetricServiceClient, project: str, day: dt.date
@@ -177,25 +172,6 @@ def _as_json(series: _v3.TimeSeries) -> bytes:
     """By protobuf's JSON mapping, which is the REST API's: proto-plus's own shows enums as numbers,
     and fields that are absent."""
     return msgspec.json.encode(MessageToDict(_v3.TimeSeries.pb(series)))
-
-
-def _service_account(credentials: str) -> _ServiceAccount:
-    # What is caught here quotes the key, so that it is not even kept as the cause.
-    try:
-        text = base64.b64decode("".join(credentials.split()), validate=True)
-    except ValueError:
-        raise MonitoringError(
-            "monitoring.credentials is not base64 (of a service account's key in JSON)"
-        ) from None
-    try:
-        account: _ServiceAccount = _ServiceAccount.from_service_account_info(  # type: ignore[no-untyped-call]
-            dict(json.loads(text))
-        )
-    except (ValueError, TypeError):
-        raise MonitoringError(
-            "monitoring.credentials is base64, but not of a service account's key in JSON"
-        ) from None
-    return account
 
 
 def _clear_text_channel(host: str, *, options: list[tuple[str, int]], **_: object) -> grpc.Channel:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fxci_assets.resources.monitoring import UPTIME
 from fxci_assets.sandbox.firefox_ci import Instant, Worker, World, instant, midnight, moment
 from fxci_assets.sandbox.fleet import draw, presences, renaming
 
@@ -78,7 +79,7 @@ def _series(worker: Worker, day: dt.date, end: Instant) -> Iterator[dict[str, ob
         if points:
             yield {
                 "metric": {
-                    "type": "compute.googleapis.com/instance/uptime",
+                    "type": UPTIME,
                     "labels": {"instance_name": name},
                 },
                 "resource": {
