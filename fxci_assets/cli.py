@@ -325,8 +325,7 @@ def repair(context: Context) -> None:
     pipeline = deployments.pipeline(settings)
     notice(settings)
     today = pipeline.today()
-    first = max(pipeline.floor(), settings.window(today))
-    say(repair(pipeline, source, first, today).describe())
+    say(repair(pipeline, source, settings.window(today), today).describe())
 
 
 @main.group(epilog=example_of("fxci-etl metric export --date 2026-04-13"))

@@ -19,7 +19,7 @@ from fxci_assets.assets.workers import worker_metrics
 from fxci_assets.checks import window_checks
 from fxci_assets.jobs import default_jobs
 from fxci_assets.partitions import daily
-from fxci_assets.repairs import repair_jobs
+from fxci_assets.pipeline import Pipeline
 from fxci_assets.schedules import default_schedules
 from fxci_assets.sensors import default_sensors
 from fxci_assets.settings import Settings, load
@@ -27,11 +27,22 @@ from fxci_assets.settings import Settings, load
 
 def default_resources(settings: Settings) -> dict[str, object]:
     """One for each outside system, of the kind that the deployment uses."""
+    in_bigquery = settings.deployment == "production"
+
+    def pipeline(context: dg.InitResourceContext) -> Pipeline:
+        clients = context.resources.bigquery.get_client if in_bigquery else None
+        # A tick of the daemon, which writes nothing, is no run.
+        labels = {"run": context.run.run_id} if context.run else {}
+        return deployments.pipeline(settings, clients=clients, labels=labels)
+
     return {
-        "pipeline": dg.ResourceDefinition(lambda _: deployments.pipeline(settings)),
+        "pipeline": dg.ResourceDefinition(
+            pipeline, required_resource_keys={"bigquery"} if in_bigquery else set()
+        ),
         "pulse": dg.ResourceDefinition(lambda _: deployments.pulse(settings)),
         "monitoring": dg.ResourceDefinition(lambda _: deployments.monitoring(settings)),
         "taskcluster": dg.ResourceDefinition(lambda _: deployments.taskcluster(settings)),
+        **({"bigquery": deployments.bigquery_resource(settings)} if in_bigquery else {}),
     }
 
 
@@ -50,7 +61,7 @@ def build_defs(settings: Settings, resources: Mapping[str, object] | None = None
             *views(settings),
         ],
         asset_checks=[checks],
-        jobs=[*default_jobs(settings, checks), *repair_jobs(settings)],
+        jobs=default_jobs(settings, checks),
         schedules=default_schedules(settings),
         sensors=default_sensors(settings),
         resources=default_resources(settings) | dict(resources or {}),

@@ -97,8 +97,8 @@ def fetch_definitions(
     the rest is asked for again by the next fetch.
     """
     started = time.monotonic()
-    fetch = _Fetch(source, archive, first_day, clock)
-    report = fetch.report
+    report = DefinitionsReport()
+    fetch = _Fetch(source, archive, first_day, clock, report)
     # Not those that this fetch puts there itself.
     pending = archive.definitions.pending()
     for day in archive.events.days():
@@ -118,19 +118,24 @@ def fetch_definitions(
 
 
 def fetch_named(
-    source: Taskcluster, archive: Archive, first_day: dt.date, tasks: Sequence[str], clock: Clock
-) -> DefinitionsReport:
-    """Fetch what is defined of some tasks; what is not returned is pending.
+    source: Taskcluster,
+    archive: Archive,
+    first_day: dt.date,
+    tasks: Sequence[str],
+    clock: Clock,
+    report: DefinitionsReport,
+) -> None:
+    """Fetch what is defined of some tasks; what is not returned is pending. Adds to the report of
+    another fetch what came of it.
 
     Raises TaskclusterError where the queue gives no answer.
     """
     started = time.monotonic()
-    fetch = _Fetch(source, archive, first_day, clock)
+    fetch = _Fetch(source, archive, first_day, clock, report)
     missing = fetch.ask(tasks)
     archive.definitions.add_pending(dict.fromkeys(missing, clock()))
-    fetch.report.pending = len(missing)
-    fetch.report.seconds = time.monotonic() - started
-    return fetch.report
+    report.pending += len(missing)
+    report.seconds += time.monotonic() - started
 
 
 def definitions_of(
@@ -235,7 +240,12 @@ class _Fetch:
     """Asks, and makes durable what is answered."""
 
     def __init__(
-        self, source: Taskcluster, archive: Archive, first_day: dt.date, clock: Clock
+        self,
+        source: Taskcluster,
+        archive: Archive,
+        first_day: dt.date,
+        clock: Clock,
+        report: DefinitionsReport,
     ) -> None:
         self._source = source
         self._archive = archive
@@ -243,7 +253,7 @@ class _Fetch:
         self._clock = clock
         self._held: dict[dt.date, list[Definition]] = {}
         self._held_bytes = 0
-        self.report = DefinitionsReport()
+        self.report = report
 
     def look_at(self, day: dt.date, files: Sequence[_Told], known: _Known) -> None:
         """Take care of the tasks that some files tell of, and record that these are told."""

@@ -8,6 +8,7 @@ and nothing here touches a network or a disk.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ from fxci_assets.settings import Secret, Settings, SettingsError, require
 from fxci_assets.tables import BILLING
 
 if TYPE_CHECKING:
+    from dagster_gcp import BigQueryResource
+
+    from fxci_assets.resources.bigquery_jobs import Clients
     from fxci_assets.sandbox.firefox_ci import World
 
 
@@ -55,15 +59,30 @@ def _revealed(secret: Secret | None) -> str | None:
     return None if secret is None else secret.reveal()
 
 
-def warehouse(settings: Settings) -> Warehouse:
+def _bigquery_clients(settings: Settings) -> Clients:
+    from fxci_assets.resources.bigquery_warehouse import plain_clients
+
+    section = settings.bigquery
+    return plain_clients(section.project, _revealed(section.credentials))
+
+
+def bigquery_resource(settings: Settings) -> BigQueryResource:
+    """The clients of the settings as Dagster knows them."""
+    from fxci_assets.resources.bigquery_resource import bigquery_resource
+
+    return bigquery_resource(settings.bigquery.project, _bigquery_clients(settings))
+
+
+def warehouse(settings: Settings, clients: Clients | None = None) -> Warehouse:
+    """In production, BigQuery through these clients, by default those of the settings."""
     if settings.deployment != "production":
         return _local_warehouse(settings)
 
-    from fxci_assets.resources.bigquery_warehouse import BigQueryWarehouse, plain_clients
+    from fxci_assets.resources.bigquery_warehouse import BigQueryWarehouse
 
     section = settings.bigquery
     return BigQueryWarehouse(
-        plain_clients(section.project, _revealed(section.credentials)),
+        clients or _bigquery_clients(settings),
         section.project,
         section.dataset,
         names=sql.names(settings),
@@ -91,9 +110,17 @@ def _local_warehouse(settings: Settings) -> LocalWarehouse:
     )
 
 
-def pipeline(settings: Settings, clock: Clock = utc_now) -> Pipeline:
+def pipeline(
+    settings: Settings,
+    clock: Clock = utc_now,
+    *,
+    clients: Clients | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Pipeline:
+    """`clients` are for `warehouse`; `labels` tell, with each day that is written, who wrote it."""
     builders = all_builders(settings, _billing(settings, clock))
-    made = Pipeline.of(settings, archive(settings), warehouse(settings), builders, clock)
+    made = Pipeline.of(settings, archive(settings), warehouse(settings, clients), builders, clock)
+    made = replace(made, labels=labels or {})
     if settings.deployment != "production":
         return made
     return replace(

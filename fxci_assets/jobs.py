@@ -1,13 +1,16 @@
 """What is run together."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from fxci_assets.assets import pulse, tasks
+from fxci_assets.assets import pulse, tasks, views
 from fxci_assets.assets.building import OWN_DAYS
 from fxci_assets.builders.derived import DERIVED
+from fxci_assets.pipeline import Pipeline
+from fxci_assets.repair import repair
+from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TABLES, TASK_DEFINITIONS, WORKER_METRICS, Table
 
@@ -43,14 +46,15 @@ def _with_own_checks(tables: Sequence[Table], *others: str) -> dg.AssetSelection
 
 def default_jobs(
     settings: Settings, checks: dg.AssetChecksDefinition
-) -> Sequence["UnresolvedAssetJobDefinition"]:
+) -> Sequence["dg.JobDefinition | UnresolvedAssetJobDefinition"]:
     # A run that lives longer is ended; by then, its rebuilds count as dead. What is started in the
     # UI without a job has the instance's own limit.
     tags = {MAX_RUNTIME_SECONDS_TAG: str(int(settings.rebuild.run_limit_seconds))}
-    return [
+    jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
         dg.define_asset_job(
             "ingest",
             selection=_with_own_checks([*tasks.TABLES, TASK_DEFINITIONS], pulse.KEY),
+            config={"ops": {TASK_DEFINITIONS.name: {"config": {"only_rested": True}}}},
             tags=tags,
             description="Drain the queues, fetch what was defined, then build the day: by its "
             "schedule, today.",
@@ -80,4 +84,37 @@ def default_jobs(
             tags=tags,
             description="All checks over the last days.",
         ),
+        _repair_job(settings, tags),
     ]
+    if settings.bigquery.view_dataset is not None:
+        jobs.append(
+            dg.define_asset_job(
+                "public_views",
+                selection=dg.AssetSelection.assets(views.KEY),
+                description="Make the queries of the public views those of this code.",
+            )
+        )
+    return jobs
+
+
+def _repair_job(settings: Settings, tags: Mapping[str, str]) -> dg.JobDefinition:
+    """No asset: what it files is archived like messages, and days become stale by it."""
+
+    @dg.op(name="ask_the_queue")
+    def ask_the_queue(
+        context: dg.OpExecutionContext,
+        pipeline: dg.ResourceParam[Pipeline],
+        taskcluster: dg.ResourceParam[Taskcluster],
+    ) -> None:
+        today = pipeline.today()
+        context.log.info(repair(pipeline, taskcluster, settings.window(today), today).describe())
+
+    @dg.job(
+        name="repair",
+        tags=tags,
+        description="Ask the queue for what messages did not tell of the last days, and file it.",
+    )
+    def repair_job() -> None:
+        ask_the_queue()
+
+    return repair_job

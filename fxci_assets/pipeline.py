@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fxci_assets import freshness
@@ -60,7 +60,8 @@ class RebuildsFailed(Exception):
 
 
 LOOK_BACK = dt.timedelta(days=8)
-"""For how long messages that nobody has looked at for their definitions are looked for."""
+"""For how long a drain looks for messages that nobody has looked at for their definitions; a repair
+looks at all."""
 
 Clock = Callable[[], dt.datetime]
 """What the time is, UTC."""
@@ -130,6 +131,8 @@ class Pipeline:
     worker_projects: Sequence[str]
     uptime_retention: dt.timedelta
     clock: Clock = utc_now
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Who writes, for the warehouse to keep with each day."""
     before_draining: Callable[[], None] = lambda: None
     """What has to be done once, before anything is drained."""
 
@@ -174,10 +177,13 @@ class Pipeline:
         self.before_draining()
         return drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
 
-    def fetch_definitions(self, source: Taskcluster) -> DefinitionsReport:
+    def fetch_definitions(
+        self, source: Taskcluster, since: dt.date | None = None
+    ) -> DefinitionsReport:
         """Fetch the definitions of the tasks of which messages tell, and of those that are
-        pending, to the archive. Raises TaskclusterError."""
-        since = max(self.floor(), self.today() - LOOK_BACK)
+        pending, to the archive. Looks for messages that nobody has looked at from `since` on, by
+        default as far back as is usual. Raises TaskclusterError."""
+        since = since or max(self.floor(), self.today() - LOOK_BACK)
         seconds = self.limits.seconds
         return fetch_definitions(source, self.archive, self.first_day, since, seconds, self.clock)
 
@@ -326,6 +332,18 @@ class Pipeline:
             day for day in days if self._refusal(builder, self.archive, partitions, day) is None
         ]
 
+    def rested(
+        self, table: Table, days: Iterable[dt.date], interval: dt.timedelta
+    ) -> list[dt.date]:
+        """Those of the days that were not built within the last `interval`."""
+        now, builds = self.clock(), self.archive.builds
+        builts = ((day, builds.built(table.name, day)) for day in days)
+        return [
+            day
+            for day, built in builts
+            if freshness.rested(built.built_at if built else None, now, interval)
+        ]
+
     def rebuild(self, tables: Collection[Table], day: dt.date) -> list[Rebuilt]:
         """Build a day of tables anew and replace the old rows, whether it is stale or not.
 
@@ -402,14 +420,19 @@ class Pipeline:
     ) -> _Made:
         if isinstance(result, DayQuery):
             write = self.warehouse.write_query(
-                table, day, result.sql, result.parameters, before_commit=in_time
+                table,
+                day,
+                result.sql,
+                result.parameters,
+                labels=self.labels,
+                before_commit=in_time,
             )
             return _Made(write, self._counts(result))
         self.archive.quarantine.add_new(
             Item(**event._asdict(), quarantined_at=self.clock()) for event in result.unusable
         )
         write = self.warehouse.write_partition(
-            table, day, result.batches(table), before_commit=in_time
+            table, day, result.batches(table), labels=self.labels, before_commit=in_time
         )
         counts = {
             name: Tallied(tally.count, tuple(tally.examples))

@@ -104,7 +104,7 @@ class RepairReport:
     quarantined: dict[str, int] = field(default_factory=dict)
     """What is not to be had, or cannot be used, by reason."""
     definitions: DefinitionsReport = field(default_factory=DefinitionsReport)
-    """What came of the definitions that were missing."""
+    """What came of the definitions that were pending or missing."""
     days: Sequence[dt.date] = ()
     """The days under which anything was filed: they are to be built again."""
     closed: list[Gap] = field(default_factory=list)
@@ -167,12 +167,14 @@ def no_definition_is_gone(pipeline: Pipeline, first: dt.date) -> Finding:
 
 def repair(pipeline: Pipeline, source: Taskcluster, first: dt.date, last: dt.date) -> RepairReport:
     """Ask the queue for what is missing of the days, and of the time of each open gap, and file
-    it. A gap of which all has been asked for is closed.
+    it. A gap of which all has been asked for is closed. Before that, the definitions are fetched
+    of which messages told longer ago than drains look back.
 
     Raises TaskclusterError where the queue gives no answer; what was filed until then stays, and
     to begin again does no harm, because repeats disappear when a day is built.
     """
-    report = RepairReport()
+    report = RepairReport(definitions=pipeline.fetch_definitions(source, pipeline.floor()))
+    first = max(first, pipeline.floor())
     gaps = pipeline.archive.queues.open_gaps()
     # Before anything is filed, which makes days stale.
     report.left_open = {gap.id: why for gap in gaps if (why := _not_yet(pipeline, gap)) is not None}
@@ -196,12 +198,13 @@ def repair(pipeline: Pipeline, source: Taskcluster, first: dt.date, last: dt.dat
     undefined = [task.task_id for task in found if not task.defined]
     undefined += [task_id for gap in gaps for task_id in _undefined_in(pipeline, gap)]
     if undefined:
-        report.definitions = fetch_named(
+        fetch_named(
             source,
             pipeline.archive,
             pipeline.first_day,
             list(dict.fromkeys(undefined)),
             pipeline.clock,
+            report.definitions,
         )
     for gap in gaps:
         if gap.id not in report.left_open:

@@ -146,10 +146,36 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         return costs_of(pipeline, WEEKLY_BILLS)
 
-    return [
+    @dg.schedule(
+        name="repair_every_day",
+        cron_schedule="20 5 * * *",
+        job_name="repair",
+        default_status=status,
+        description="What messages did not tell of the last days is asked of the queue.",
+    )
+    def repair_every_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest()
+
+    schedules = [
         drain_every_ten_minutes,
         checks_every_hour,
         uptime_every_night,
         costs_every_day,
         costs_every_week,
+        repair_every_day,
     ]
+    if settings.bigquery.view_dataset is not None:
+
+        @dg.schedule(
+            name="views_every_day",
+            cron_schedule="10 4 * * *",
+            job_name="public_views",
+            default_status=status,
+            description="The public views are made again, should the code or somebody else have "
+            "changed them.",
+        )
+        def views_every_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+            return dg.RunRequest()
+
+        schedules.append(views_every_day)
+    return schedules

@@ -15,6 +15,7 @@ from fxci_assets.jobs import BLOCKING_CHECKS, from_the_archive
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.resources.pulse import PulseSource
 from fxci_assets.settings import Settings
+from fxci_assets.tables import TASK_DEFINITIONS
 
 REBUILD_TAG = "fxci/rebuild"
 """Tag of the runs that the sensor asks for; its value says which tables, day and inputs."""
@@ -73,13 +74,15 @@ def wanted_days(stale: Iterable[StaleDay]) -> list[Wanted]:
 def _due(
     instance: dg.DagsterInstance, wanted: Wanted, now: dt.datetime, settings: Settings
 ) -> bool:
-    older = dt.timedelta(seconds=settings.rebuild.older_days_seconds)
     if wanted.derived:
         interval = dt.timedelta(seconds=settings.rebuild.derived_days_seconds)
         return freshness.rested(wanted.built_at, now, interval) and freshness.rested(
-            _last_attempt(instance, wanted), now, older
+            _last_attempt(instance, wanted), now, settings.rest
         )
-    return freshness.due(wanted.day, wanted.built_at, now, older)
+    if any(stale.table == TASK_DEFINITIONS for stale in wanted.stale):
+        # Today's too: a day of them is some hundred MB, and each drain adds to it.
+        return freshness.rested(wanted.built_at, now, settings.rest)
+    return freshness.due(wanted.day, wanted.built_at, now, settings.rest)
 
 
 def _last_attempt(instance: dg.DagsterInstance, wanted: Wanted) -> dt.datetime | None:

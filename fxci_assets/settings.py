@@ -214,6 +214,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return today - dt.timedelta(days=self.rebuild.window_days - 1)
 
     @property
+    def rest(self) -> dt.timedelta:
+        """Between two builds of a day to which messages trickle in."""
+        return dt.timedelta(seconds=self.rebuild.older_days_seconds)
+
+    @property
     def run_limit(self) -> dt.timedelta:
         """How long a rebuild may take before it counts as dead."""
         return dt.timedelta(seconds=self.rebuild.run_limit_seconds)

@@ -51,6 +51,7 @@ from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.source import SimulatedPulse
 from fxci_assets.settings import Settings
 from fxci_assets.tables import GCP, Source, Table, arrow_schema
+from fxci_assets_tests.definitions import MemoryQueue
 from fxci_assets_tests.events import DAY, FIRST_DAY, RECEIVED, body, message, run, task_id
 from fxci_assets_tests.pulse import MemoryPulse
 from fxci_assets_tests.sql.small import LEVEL_1, LEVEL_3, Small, instance_hour
@@ -134,6 +135,7 @@ class Project:
         self.settings = settings or Settings(start_date=FIRST_DAY, sandbox_dir=root)
         self.pulse = MemoryPulse()
         self.monitoring = MemoryMonitoring()
+        self.taskcluster = MemoryQueue()
         if simulated:
             self.pipeline = deployments.pipeline(self.settings, self._clock)
             world = World(self.settings.sandbox_seed, self.settings.sandbox_tasks_per_day)
@@ -154,7 +156,11 @@ class Project:
                 all_builders(self.settings, BillingExports()),
                 self._clock,
             )
-            sources = {"pulse": self.pulse, "monitoring": self.monitoring}
+            sources = {
+                "pulse": self.pulse,
+                "monitoring": self.monitoring,
+                "taskcluster": self.taskcluster,
+            }
         self.defs = build_defs(self.settings, {"pipeline": self.pipeline, **sources})
 
     def _clock(self) -> dt.datetime:

@@ -51,7 +51,7 @@ def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
     return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 
 
-@pytest.mark.parametrize("deployment", ["sandbox", "local"])
+@pytest.mark.parametrize("deployment", ["sandbox", "local", "production"])
 def test_they_load_without_credentials_and_touch_no_disk(
     tmp_path: Path, deployment: Deployment
 ) -> None:
@@ -76,12 +76,16 @@ def test_what_there_is(defs: dg.Definitions) -> None:
         "costs_every_day",
         "costs_every_week",
         "drain_every_ten_minutes",
+        "repair_every_day",
         "uptime_every_night",
     ]
     assert sorted(sensor.name for sensor in defs.sensors or ()) == ["queue_depth", "stale_days"]
 
 
-@pytest.mark.parametrize(("deployment", "status"), [("sandbox", "RUNNING"), ("local", "STOPPED")])
+@pytest.mark.parametrize(
+    ("deployment", "status"),
+    [("sandbox", "RUNNING"), ("local", "STOPPED"), ("production", "STOPPED")],
+)
 def test_schedules_and_sensors_run_by_themselves_in_the_sandbox_only(
     tmp_path: Path, deployment: Deployment, status: str
 ) -> None:
@@ -89,7 +93,7 @@ def test_schedules_and_sensors_run_by_themselves_in_the_sandbox_only(
     statuses = {
         schedule.name: schedule.default_status.value for schedule in repository.schedule_defs
     } | {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs}
-    assert len(statuses) == 7
+    assert len(statuses) == 8
     assert set(statuses.values()) == {status}
 
 

@@ -211,11 +211,10 @@ class TestWhatIsFetched:
 
     def test_may_be_named(self, fetching: Fetching) -> None:
         fetching.queue.known = dict(by_task(ONE))
-        report = fetch_named(
-            fetching.queue, fetching.archive, FIRST_DAY, [ONE, TWO], fetching.clock
-        )
+        report = DefinitionsReport(pending=1)
+        fetch_named(fetching.queue, fetching.archive, FIRST_DAY, [ONE, TWO], fetching.clock, report)
         assert fetching.archived() == [(DAY, ONE)]
-        assert (report.pending, fetching.pending()) == (1, {TWO: RECEIVED})
+        assert (report.pending, fetching.pending()) == (2, {TWO: RECEIVED})
 
     def test_is_what_was_begun_when_the_time_is_used_up(
         self, fetching: Fetching, monkeypatch: pytest.MonkeyPatch

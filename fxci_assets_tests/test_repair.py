@@ -18,8 +18,8 @@ from fxci_assets.builders.definitions import DefinitionsBuilder
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.definitions_fetch import fetch_definitions
 from fxci_assets.drain import DrainLimits, DrainReport, file_messages
+from fxci_assets.pipeline import LOOK_BACK, Pipeline
 from fxci_assets.pipeline import Clock as Now
-from fxci_assets.pipeline import Pipeline
 from fxci_assets.repair import (
     RepairReport,
     message_of,
@@ -240,6 +240,17 @@ class TestATaskWithoutARun:
         assert case.missing() == [(ONE, repair.NO_RUN)]
 
 
+class TestADefinition:
+    def test_is_fetched_though_no_drain_looks_back_so_far(self, case: Case) -> None:
+        case.tell(body(ONE, []), name="task-defined")
+        case.clock.now += LOOK_BACK + dt.timedelta(days=1)
+        case.queue.known = {ONE: definition()}
+        assert case.pipeline.fetch_definitions(case.queue).asked == 0
+        assert case.repair().definitions.archived == {DAY: 1}
+        # Then it has no run, and the next repair asks for its status.
+        assert case.missing() == [(ONE, repair.NO_RUN)]
+
+
 class TestARunWithoutItsTask:
     def tell_of_the_second_run_only(self, case: Case, day: str = "2026-04-14") -> None:
         case.tell(body(ONE, [run(0, resolved="garbled"), run(1, f"{day}T10:00:00Z")]))
@@ -348,7 +359,7 @@ class TestAGap:
         assert report.definitions.archived == {DAY: 1}
         assert "the last come by 2026-04-19 10:30" in report.left_open[gap.id]
         case.repair()
-        assert case.queue.asked == [[ONE, TWO]]  # the other is pending
+        assert case.queue.asked == [[ONE, TWO], [TWO]]  # the other is pending
         case.clock.now = dt.datetime(2026, 4, 19, 10, 30, tzinfo=dt.UTC)
         assert case.repair().closed == [gap]
         assert case.queue.asked_statuses == []

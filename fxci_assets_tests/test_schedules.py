@@ -7,8 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.schedules import DAILY_BILLS, WEEKLY_BILLS, costs_of, default_schedules
-from fxci_assets.settings import Settings
+from fxci_assets.settings import BigQuery, Settings
 from fxci_assets.tables import TABLES, TASKS, WORKER_METRICS
 from fxci_assets_tests.dagster_instance import (
     Daemon,
@@ -18,7 +19,8 @@ from fxci_assets_tests.dagster_instance import (
     materialisations,
     running,
 )
-from fxci_assets_tests.events import task_id
+from fxci_assets_tests.definitions import definition
+from fxci_assets_tests.events import DAY, body, message, task_id
 
 
 @pytest.fixture
@@ -80,6 +82,28 @@ def test_every_hour_the_last_days_are_checked(project: Project, daemon: Daemon) 
     assert "task_runs_v1:data_is_recent" in checked(daemon.instance, run.run_id)
 
 
+def test_every_day_the_queue_is_asked_for_what_is_missing(project: Project, daemon: Daemon) -> None:
+    project.drain(message(body(task_id(1), []), "task-defined"))
+    project.taskcluster.known = {task_id(1): definition()}
+    wait(project, daemon, "2026-04-14 05:19:30", "2026-04-14 05:20:05")
+    [run] = daemon.runs("repair")
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert len(project.pipeline.archive.definitions.files(DAY)) == 1
+
+
+def test_every_day_the_views_are_made_where_they_are_ours_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, str]] = []
+    monkeypatch.setattr(LocalWarehouse, "ensure_views", lambda self, views: made.append(views))
+    ours = BigQuery(view_dataset="public")
+    project = Project(tmp_path, settings=Settings(sandbox_dir=tmp_path, bigquery=ours))
+    with running(project) as daemon:
+        wait(project, daemon, "2026-04-14 04:09:30", "2026-04-14 04:10:05")
+    [views] = made
+    assert set(views) == {f"public.{table.view}" for table in TABLES}
+
+
 def test_when_each_runs(project: Project) -> None:
     assert {
         schedule.name: (schedule.cron_schedule, schedule.job_name)
@@ -90,6 +114,7 @@ def test_when_each_runs(project: Project) -> None:
         "uptime_every_night": ("30 0 * * *", "uptime"),
         "costs_every_day": ("0 18 * * *", "costs"),
         "costs_every_week": ("0 20 * * 0", "costs"),
+        "repair_every_day": ("20 5 * * *", "repair"),
     }
 
 

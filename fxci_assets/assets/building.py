@@ -65,7 +65,7 @@ def build_some_days(
     """Rebuild and check some of the run's days, and report these alone: there is no result, which
     would say that all of them were materialised."""
     if not days:
-        context.log.info("no day has other inputs than it was built from")
+        context.log.info("no day has to be built")
         return
     with _Report(context, extra, days) as report:
         pipeline.rebuild_each({day: [table] for day in days}, report)

@@ -7,13 +7,26 @@ from collections.abc import Iterator
 import dagster as dg
 
 from fxci_assets.assets import pulse
-from fxci_assets.assets.building import FetchConfig, build_days, days_of, own_days_check
+from fxci_assets.assets.building import (
+    FetchConfig,
+    build_days,
+    build_some_days,
+    days_of,
+    own_days_check,
+)
 from fxci_assets.assets.lineage import columns_from
 from fxci_assets.assets.specs import asset_spec
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TASK_DEFINITIONS
+
+
+class DefinitionsConfig(FetchConfig):
+    """Also whether days that were built a short while ago are left to the sensor of stale days: a
+    day is some hundred MB, and each drain adds to today's."""
+
+    only_rested: bool = False
 
 
 def task_definitions(
@@ -29,7 +42,7 @@ def task_definitions(
                 partitions,
                 dt.timedelta(hours=6),
                 columns_from(TASK_DEFINITIONS, pulse.KEY, "body"),
-            )
+            ).replace_attributes(skippable=True)
         ],
         check_specs=[own_days_check(TASK_DEFINITIONS)],
         partitions_def=partitions,
@@ -38,12 +51,18 @@ def task_definitions(
     )
     def build(
         context: dg.AssetExecutionContext,
-        config: FetchConfig,
+        config: DefinitionsConfig,
         pipeline: dg.ResourceParam[Pipeline],
         taskcluster: dg.ResourceParam[Taskcluster],
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         if config.fetch:
             context.log.info(pipeline.fetch_definitions(taskcluster).describe())
-        yield from build_days(context, pipeline, [TASK_DEFINITIONS], days_of(context))
+        days = wanted = days_of(context)
+        if config.only_rested:
+            wanted = pipeline.rested(TASK_DEFINITIONS, days, settings.rest)
+        if wanted == days:
+            yield from build_days(context, pipeline, [TASK_DEFINITIONS], days)
+        else:
+            yield from build_some_days(context, pipeline, TASK_DEFINITIONS, wanted)
 
     return build
