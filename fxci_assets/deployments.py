@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxci_assets import sql, takeover
+from fxci_assets import sql
 from fxci_assets.archive import Archive
 from fxci_assets.archive.store import LocalStore, Store
 from fxci_assets.builders import all_builders
@@ -26,6 +26,7 @@ from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.resources.warehouse import Warehouse
 from fxci_assets.settings import Secret, Settings, SettingsError, require
 from fxci_assets.tables import BILLING
+from fxci_assets.takeover import Takeover
 
 if TYPE_CHECKING:
     from dagster_gcp import BigQueryResource
@@ -123,24 +124,15 @@ def pipeline(
     made = replace(made, labels=labels or {})
     if settings.deployment != "production":
         return made
-    return replace(
-        made,
-        builders=takeover.held_back(builders),
-        before_draining=lambda: _take_over(settings, made),
+    takeover = Takeover(
+        made.archive,
+        made.warehouse,
+        _bucket(settings, ""),
+        sql.names(settings),
+        made.first_day,
+        clock,
     )
-
-
-def _take_over(settings: Settings, pipeline: Pipeline) -> None:
-    """What the job of before has left, once: the rows of the last days, and what it could not
-    store."""
-    if takeover.is_due(pipeline.archive):
-        names, tables = sql.names(settings), takeover.TABLES
-        bucket = _bucket(settings, "")
-        takeover.import_failed_tasks(pipeline.archive, bucket, pipeline.clock)
-        takeover.import_failed_events(pipeline.archive, bucket, pipeline.first_day, pipeline.clock)
-        # Last: it records the floor, and then none of this is done again.
-        today = pipeline.today()
-        takeover.take_over(pipeline.archive, pipeline.warehouse, tables, names, today)
+    return replace(made, takeover=takeover)
 
 
 def _billing(settings: Settings, clock: Clock) -> BillingExports:

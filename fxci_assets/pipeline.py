@@ -31,6 +31,7 @@ from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.resources.warehouse import PartitionWrite, Warehouse
 from fxci_assets.settings import Settings
 from fxci_assets.tables import TASK_RUNS, Table
+from fxci_assets.takeover import Takeover
 from fxci_assets.taskcluster.definitions import defined_task
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, TASK_DEFINED, Unusable
 from fxci_assets.taskcluster.parsing import faults
@@ -133,8 +134,8 @@ class Pipeline:
     clock: Clock = utc_now
     labels: Mapping[str, str] = field(default_factory=dict)
     """Who writes, for the warehouse to keep with each day."""
-    before_draining: Callable[[], None] = lambda: None
-    """What has to be done once, before anything is drained."""
+    takeover: Takeover | None = None
+    """Where the tables may be those of another job."""
 
     @classmethod
     def of(
@@ -173,8 +174,10 @@ class Pipeline:
         source: PulseSource,
         progress: Callable[[DrainReport], None] = lambda report: None,
     ) -> DrainReport:
-        """Move what is in the queues to the archive. Days are not rebuilt by this."""
-        self.before_draining()
+        """Move what is in the queues to the archive. Days are not rebuilt by this. Raises what the
+        source raises, and before anything is read what `Takeover.run` does."""
+        if self.takeover is not None:
+            self.takeover.run()
         return drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
 
     def fetch_definitions(
@@ -322,6 +325,10 @@ class Pipeline:
     ) -> str | None:
         if builder.derived and day >= self.today():
             return f"{day} is not over"
+        if self.takeover is not None:
+            refusal = self.takeover.refusal(builder.tables)
+            if refusal is not None:
+                return refusal
         return builder.refusal(archive, partitions, day)
 
     def ready(self, table: Table, days: Iterable[dt.date]) -> list[dt.date]:

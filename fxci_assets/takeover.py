@@ -1,6 +1,6 @@
-"""Taking the tables over from the job that filled them before.
+"""Taking the tables over from the job that filled them before: the old job.
 
-That job filed rows under the day on which it processed them, and its messages are gone: to build
+It filed rows under the day on which it processed them, and its messages are gone: to build
 one of its days from what late messages tell would replace a complete day by a few rows. So on the
 first drain, on day T, before anything is written, the rows of the partitions T-7 to T are copied to
 the archive, each under the day on which it happened, and T-7 becomes the floor: nothing earlier is
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 import pyarrow.compute as pc
@@ -23,13 +24,9 @@ import pyarrow.compute as pc
 from fxci_assets import sql
 from fxci_assets.archive import Archive
 from fxci_assets.archive.store import Store
-from fxci_assets.builders import Builder, DayQuery
-from fxci_assets.builders.partitions import Partitions
-from fxci_assets.day_rows import DayRows
 from fxci_assets.drain import DrainReport, file_messages
-from fxci_assets.freshness import Inputs
 from fxci_assets.resources.pulse import Message
-from fxci_assets.resources.warehouse import Warehouse
+from fxci_assets.resources.warehouse import Warehouse, WarehouseError
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX
 
@@ -46,7 +43,6 @@ TABLES = (TASK_RUNS, TASKS, TASK_DEFINITIONS)
 FAILED_EVENTS = "failed-pulse-events-bigquery.json"
 """What the old job had acknowledged and could not store, in the bucket."""
 
-
 FAILED_TASKS = "failed-pulse-task-ids-bigquery.json"
 """The ids of tasks whose definitions it could not fetch."""
 
@@ -55,55 +51,65 @@ class TakeoverError(Exception):
     """The tables cannot be taken over. One line."""
 
 
-def is_due(archive: Archive) -> bool:
-    """Whether the tables are still to be taken over: no day of them was ever built. That events
-    are archived says nothing: they may have been drained for another dataset, or by a repair."""
-    if archive.baseline.floor() is not None:
-        return False
-    if archive.baseline.began() is not None:
-        return True
-    return not any(archive.builds.built_days(table.name) for table in TABLES)
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """What is done once, before the first messages are read."""
+
+    archive: Archive
+    warehouse: Warehouse
+    bucket: Store
+    """Where the old job left its files."""
+    names: Mapping[str, str]
+    """What queries call the tables (`sql.names`)."""
+    first_day: dt.date
+    clock: Callable[[], dt.datetime]
+
+    def is_due(self) -> bool:
+        """Whether the tables are still to be taken over: no day of them was ever built. That events
+        are archived says nothing: they may have been drained for another dataset, or by a repair.
+        """
+        baseline = self.archive.baseline
+        if baseline.floor() is not None:
+            return False
+        if baseline.began() is not None:
+            return True
+        return not any(self.archive.builds.built_days(table.name) for table in TABLES)
+
+    def refusal(self, tables: Iterable[Table]) -> str | None:
+        """Why these tables cannot be built yet: what little is archived by now would replace
+        complete days of the old job."""
+        if set(TABLES).isdisjoint(tables) or not self.is_due():
+            return None
+        return "not taken over from the old job yet, which a drain does (fxci-etl pulse drain)"
+
+    def run(self) -> None:
+        """Take over the rows of the last days, and what the old job could not store. Nothing is
+        done where that is done.
+
+        Raises TakeoverError where it must wait, or where a file of the old job cannot be read; and
+        what the warehouse and the archive raise. Then it is to be run again.
+        """
+        if not self.is_due():
+            return
+        for table in TABLES:
+            if self.warehouse.has_unsettled_rows(table):
+                raise TakeoverError(
+                    f"{self.warehouse.name(table)} cannot be taken over yet: rows were streamed to "
+                    "it that are in no partition, and no write of one would replace them; pause "
+                    "the old job, and drain again when they have settled, up to 90 minutes later"
+                )
+        import_failed_tasks(self.archive, self.bucket, self.clock)
+        import_failed_events(self.archive, self.bucket, self.first_day, self.clock)
+        try:
+            self.warehouse.ensure_tables()
+        except WarehouseError as error:
+            # It may be about tables of which others write the days, and who writes will meet it.
+            _log.warning("%s", error)
+        # Last: it records the floor, and then none of this is done again.
+        keep_rows(self.archive, self.warehouse, TABLES, self.names, self.clock().date())
 
 
-def held_back(builders: Sequence[Builder]) -> Sequence[Builder]:
-    """The builders, of which those of the tables that are taken over build nothing before that is
-    done: else what little is archived by then would replace complete days of the old job."""
-    held: list[Builder] = []
-    for builder in builders:
-        is_held = not set(TABLES).isdisjoint(builder.tables)
-        held.append(_AfterTakeover(builder) if is_held else builder)
-    return held
-
-
-class _AfterTakeover:
-    """A `builders.Builder` that waits for the takeover."""
-
-    def __init__(self, builder: Builder) -> None:
-        self._builder = builder
-        self.derived = builder.derived
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        return self._builder.tables
-
-    def days(self, archive: Archive) -> Sequence[dt.date]:
-        return self._builder.days(archive)
-
-    def resolve(self, archive: Archive, day: dt.date) -> Inputs[Any]:
-        return self._builder.resolve(archive, day)
-
-    def refusal(self, archive: Archive, partitions: Partitions, day: dt.date) -> str | None:
-        if is_due(archive):
-            return "not taken over from the old job yet, which a drain does (fxci-etl pulse drain)"
-        return self._builder.refusal(archive, partitions, day)
-
-    def build(
-        self, archive: Archive, day: dt.date, inputs: Inputs[Any], tables: Collection[Table]
-    ) -> DayRows | DayQuery:
-        return self._builder.build(archive, day, inputs, tables)
-
-
-def take_over(
+def keep_rows(
     archive: Archive,
     warehouse: Warehouse,
     tables: Sequence[Table],

@@ -209,6 +209,8 @@ class Tables:
         self.project = project
         self._locations: dict[str, str] = {}
         self._tables: dict[tuple[str, str], Resource] = {}
+        self.streamed: set[tuple[str, str]] = set()
+        """The tables that have rows in a buffer, by dataset and name."""
         self._duckdb = duckdb.connect()
         self._duckdb.execute("SET TimeZone = 'UTC'")
         self._duckdb.execute(MACROS)
@@ -278,7 +280,10 @@ class Tables:
         if (dataset, name) not in self._tables:
             raise not_found(f"Table {self._shown(dataset, name)}")
         resource = self._tables[dataset, name]
-        return {**resource, "etag": hashlib.sha256(json.dumps(resource).encode()).hexdigest()}
+        etag = hashlib.sha256(json.dumps(resource).encode()).hexdigest()
+        buffer = {"streamingBuffer": {"estimatedRows": "3", "oldestEntryTime": "1776147600000"}}
+        streamed = buffer if (dataset, name) in self.streamed else {}
+        return {**resource, **streamed, "etag": etag}
 
     def patch_table(
         self, dataset: str, name: str, patch: Resource, if_match: str | None

@@ -255,6 +255,12 @@ class Production:
         """The bucket outside of the archive's prefix."""
         return GcsStore(self.bucket)
 
+    @property
+    def takeover_is_due(self) -> bool:
+        takeover = deployments.pipeline(self.settings).takeover
+        assert takeover is not None
+        return takeover.is_due()
+
     def objects(self) -> list[str]:
         """All objects in the bucket."""
         url = f"{self.gcs.endpoint}/storage/v1/b/{self.bucket}/o"

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from google.cloud.monitoring_v3 import TimeSeries
 
-from fxci_assets import takeover
+from fxci_assets import tables, takeover
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import Message
 from fxci_assets.settings import load
@@ -179,7 +179,7 @@ class TestRows:
             ("4712", day, 60.0),
         ]
         # Nor does it take the tables of the other job over.
-        assert takeover.is_due(production.archive)
+        assert production.takeover_is_due
 
 
 def _up(worker: str, day: dt.date, seconds: float) -> TimeSeries:
@@ -280,7 +280,7 @@ def every_row_once(production: Production) -> None:
         takeover.FAILED_EVENTS,
         takeover.FAILED_TASKS,
     ]
-    assert not takeover.is_due(production.archive)
+    assert not production.takeover_is_due
 
 
 class TestTakeover:
@@ -323,6 +323,39 @@ class TestTakeover:
         assert old.rows(*TABLES) == before
         old.drain()
         every_row_once(old)
+
+    def test_waits_for_rows_that_the_old_job_has_just_streamed(
+        self, old: Production, bigquery: BigQueryServer
+    ) -> None:
+        before = old.rows(*TABLES)
+        streamed = (old.dataset, TASKS.name)
+        bigquery.tables.streamed.add(streamed)
+        line = refused(old.run(*DRAIN))
+        assert f"{old.dataset}.tasks_v2 cannot be taken over yet: rows were streamed" in line
+        assert old.rows(*TABLES) == before
+        assert old.user.waiting() == [2, 0, 0, 2]
+        assert old.archive.events.days() == []
+        bigquery.tables.streamed.remove(streamed)
+        old.drain()
+        every_row_once(old)
+
+    def test_makes_the_tables_that_are_missing(
+        self, old: Production, bigquery: BigQueryServer
+    ) -> None:
+        """Else checks and views of what is written later would fail until then."""
+        old.drain()
+        for table in tables.TABLES:
+            assert bigquery.tables.table(old.dataset, table.name)["type"] == "TABLE"
+
+    def test_leaves_the_tables_alone_where_others_deploy_them(
+        self, old: Production, bigquery: BigQueryServer
+    ) -> None:
+        bigquery.forget()
+        done = old.run(*DRAIN, FXCI_ETL_BIGQUERY_CREATE_TABLES="false")
+        assert done.code == 0
+        assert "worker_costs_v1: the table is not there and has to be deployed" in done.errors
+        every_row_once(old)
+        assert "tables.insert" not in bigquery.operations()
 
     def test_with_the_archive_of_a_deployment_that_ran_beside_it(self, old: Production) -> None:
         before = old.rows(*TABLES)

@@ -20,6 +20,7 @@ from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import Message
 from fxci_assets.settings import BigQuery, Settings
 from fxci_assets.tables import TASK_RUNS, TASKS, Table, arrow_schema
+from fxci_assets.takeover import Takeover
 from fxci_assets_tests.events import RECEIVED, body, message, run, task_id
 from fxci_assets_tests.pulse import MemoryPulse
 from fxci_assets_tests.test_pipeline import make_pipeline
@@ -87,8 +88,25 @@ def old(pipeline: Pipeline) -> OldJob:
 
 
 def take_over(pipeline: Pipeline, today: dt.date = TODAY) -> dt.date:
-    return takeover.take_over(
+    return takeover.keep_rows(
         pipeline.archive, pipeline.warehouse, TaskBuilder.tables, NAMES, today
+    )
+
+
+def is_due(pipeline: Pipeline) -> bool:
+    return of(pipeline).is_due()
+
+
+def of(pipeline: Pipeline, bucket: LocalStore | None = None) -> Takeover:
+    """The takeover of a pipeline, with the files of the old job in a bucket."""
+    none = LocalStore(Path("/nowhere"))
+    return Takeover(
+        pipeline.archive,
+        pipeline.warehouse,
+        bucket or none,
+        NAMES,
+        pipeline.first_day,
+        pipeline.clock,
     )
 
 
@@ -243,26 +261,26 @@ def test_a_takeover_that_is_broken_off_begins_again_with_the_same_days(
     old.left(TASK_RUNS, 7, old_run(1, ago(7)))
     old.left(TASK_RUNS, 1, old_run(2, ago(1)), old_run(3, ago(4)))
     old.left(TASKS, 1, old_task(2))
-    assert takeover.is_due(pipeline.archive)
+    assert is_due(pipeline)
     dying = dataclasses.replace(pipeline, archive=crash_at(pipeline.archive, step))
     with pytest.raises(Crash):
         take_over(dying)
-    assert takeover.is_due(pipeline.archive)
+    assert is_due(pipeline)
     assert pipeline.archive.baseline.floor() is None
     # What was kept so far is not built.
     assert all(not pipeline.archive.baseline.files(t, days_ago(1)) for t in TaskBuilder.tables)
     tomorrow = TODAY + dt.timedelta(days=1)
     again = take_over(pipeline, tomorrow)
     assert again == (FLOOR if step else FLOOR + dt.timedelta(days=1))
-    assert not takeover.is_due(pipeline.archive)
+    assert not is_due(pipeline)
     pipeline.rebuild_stale()
     assert [task for task, *_ in runs(pipeline)] == sorted([task_id(n) for n in (1, 2, 3)])
 
 
 def test_an_archive_in_use_is_not_taken_over(pipeline: Pipeline) -> None:
-    assert takeover.is_due(pipeline.archive)
+    assert is_due(pipeline)
     drain(pipeline, message(body(task_id(1), [run(0)], {"kind": "x"})))
-    assert not takeover.is_due(pipeline.archive)
+    assert not is_due(pipeline)
 
 
 # --- what the old job could not store -------------------------------------------------------------

@@ -43,6 +43,8 @@ def views(settings: Settings) -> Sequence[dg.AssetsDefinition]:
     def keep(
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> dg.MaterializeResult[None]:
+        # A view of a table that is not there cannot be made.
+        pipeline.warehouse.ensure_tables()
         pipeline.warehouse.ensure_views(queries)
         return dg.MaterializeResult(asset_key=KEY, metadata={"views": sorted(queries)})
 

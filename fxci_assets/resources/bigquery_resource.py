@@ -26,4 +26,8 @@ def bigquery_resource(project: str, clients: Clients) -> BigQueryResource:
             with clients() as client:
                 yield client
 
+        def get_object_to_set_on_execution_context(self) -> BigQueryResource:
+            """What another resource finds in its context; the parent has a generator there."""
+            return self
+
     return BigQuery(project=project)

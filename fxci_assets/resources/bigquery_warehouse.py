@@ -255,14 +255,23 @@ class BigQueryWarehouse:
         # Besides days there are __NULL__ and __UNPARTITIONED__.
         return sorted(dt.date.fromisoformat(id) for id in ids if re.fullmatch(r"\d{8}", id))
 
-    def ensure_tables(self) -> None:
-        """Makes all tables what their specs say, as far as that is ours to do.
+    def has_unsettled_rows(self, table: Table) -> bool:
+        """Rows that were streamed, as the old job did, are in a buffer for up to 90 minutes
+        (https://cloud.google.com/bigquery/docs/streaming-data-into-bigquery#dataavailability)."""
+        with self._api(self.name(table)) as api:
+            found = self._found(api, self._reference(table))
+        return found is not None and found.streaming_buffer is not None
 
-        Raises BigQueryError for a table that is something else, with the difference.
-        """
+    def ensure_tables(self) -> None:
+        wrong: list[str] = []
         for table in self._tables:
-            with self._api(self.name(table)) as api:
-                self._ensure(api, table, anew=True)
+            try:
+                with self._api(self.name(table)) as api:
+                    self._ensure(api, table, anew=True)
+            except BigQueryError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise BigQueryError("; ".join(wrong))
 
     def ensure_views(self, views: Mapping[str, str]) -> None:
         """Makes these queries the views' of these names, `dataset.view`."""

@@ -122,6 +122,9 @@ class LocalWarehouse:
             for path in self._current_files(self._local_name(table))
         ]
 
+    def has_unsettled_rows(self, table: Table) -> bool:
+        return False
+
     def query(self, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
         return self._query(sql, parameters)
 
@@ -133,6 +136,9 @@ class LocalWarehouse:
         query = transpile(sql, self._catalog(), parameters, self._views)
         files = (path for name in query.tables for path in self._current_files(name))
         return sum(path.stat().st_size for path in files)
+
+    def ensure_tables(self) -> None:
+        """Nothing has to be done: a table is what its spec says, with whatever files there are."""
 
     def ensure_views(self, views: Mapping[str, str]) -> None:
         """Nothing has to be done: a query's views are what this was made with."""

@@ -86,8 +86,17 @@ class Warehouse(Protocol):
     def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
         """The bytes that a query would process. Raises what the query would raise."""
 
+    def ensure_tables(self) -> None:
+        """Makes all tables what their specs say, as far as that is ours to do.
+
+        Raises WarehouseError, after all were looked at, that names those that are something else.
+        """
+
     def ensure_views(self, views: Mapping[str, str]) -> None:
         """Makes these queries the views' of these names, `dataset.view`."""
 
     def partitions(self, table: Table) -> Sequence[dt.date]:
         """The days that have a partition, be it empty, ascending."""
+
+    def has_unsettled_rows(self, table: Table) -> bool:
+        """Whether the table has rows that are in no partition yet."""

@@ -899,6 +899,17 @@ class TestPartitions:
         assert not {"jobs.insert", "jobs.upload"} & set(server.operations())
 
 
+class TestRowsThatWereStreamed:
+    def test_are_unsettled_until_they_are_in_a_partition(
+        self, server: BigQueryServer, bigquery: Place, warehouse: BigQueryWarehouse, events: Table
+    ) -> None:
+        assert not warehouse.has_unsettled_rows(events)  # nor is there a table
+        warehouse.ensure_tables()
+        assert not warehouse.has_unsettled_rows(events)
+        server.tables.streamed.add((bigquery.dataset, events.name))
+        assert warehouse.has_unsettled_rows(events)
+
+
 class TestViews:
     def test_are_made_and_kept_current(
         self, bigquery: Place, warehouse: BigQueryWarehouse, events: Table
