@@ -105,6 +105,23 @@ class Postgres:
             "DAGSTER_PG_PASSWORD": self.password,
         }
 
+    def dump(self) -> str:
+        """All that is in the database."""
+        programs = _programs()
+        assert programs is not None
+        done = subprocess.run(
+            [
+                str(programs / "pg_dump"),
+                *(f"--host={self.host}", f"--port={self.port}", f"--username={self.user}"),
+                self.user,
+            ],
+            env={**os.environ, "PGPASSWORD": self.password},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._server.send_signal(signal.SIGQUIT)  # at once

@@ -40,6 +40,9 @@ TABLES = (TASKS, TASK_RUNS, TASK_DEFINITIONS)
 """What the pulse job fills."""
 
 CHECKOUT = Path(fxci_assets.__file__).parents[1]
+PROGRAMS = Path(sys.executable).parent
+"""Where Dagster's are."""
+
 PROGRAM = (sys.executable, "-m", "fxci_assets.cli")
 """The command of the checkout, wherever another one is installed from; needs it as PYTHONPATH."""
 

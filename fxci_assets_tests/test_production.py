@@ -10,16 +10,17 @@ import datetime as dt
 import json
 import logging
 import re
+import shutil
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.cloud.monitoring_v3 import TimeSeries
 
-from fxci_assets import tables, takeover
+from fxci_assets import deployments, tables, takeover
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import Message
 from fxci_assets.settings import load
@@ -32,10 +33,12 @@ from fxci_assets_tests.events import body, message, run, task_id
 from fxci_assets_tests.gcs import Emulator
 from fxci_assets_tests.monitoring_server import MonitoringServer, Page
 from fxci_assets_tests.plain_rows import Row
+from fxci_assets_tests.postgres import Postgres
 from fxci_assets_tests.production import (
     CHECKOUT,
     DRAIN,
     PROGRAM,
+    PROGRAMS,
     SECRETS,
     TABLES,
     Production,
@@ -100,7 +103,14 @@ def bigquery() -> Iterator[BigQueryServer]:
 @pytest.fixture(scope="module")
 def taskcluster() -> Iterator[TaskclusterServer]:
     """It knows the tasks below 100."""
-    known = {task_id(number): definition(created=text(happened(number))) for number in range(100)}
+    known = {
+        task_id(number): definition(
+            created=text(happened(number)),
+            deadline=text(happened(number) + dt.timedelta(days=5)),
+            expires=text(happened(number) + dt.timedelta(days=28)),
+        )
+        for number in range(100)
+    }
     server = TaskclusterServer(definitions=known)
     try:
         yield server
@@ -540,3 +550,88 @@ class TestSecretsAppearNowhere:
         for path in home.rglob("*"):
             if path.is_file():
                 assert_without_secrets(path.name, path.read_bytes().decode(errors="replace"))
+
+
+# --- under Dagster
+
+
+class TestDagster:
+    """Its daemon, with the instance that is deployed, on a real Postgres: what the command does in
+    one process is asked for by sensors, waits in the queue, and is done by runs."""
+
+    @pytest.fixture
+    def environment(self, production: Production, postgres: Postgres) -> dict[str, str]:
+        home = production.folder / "dagster"
+        home.mkdir()
+        shutil.copy(CHECKOUT / "deploy" / "dagster.yaml", home)
+        return {
+            **postgres.environment,
+            "DAGSTER_HOME": str(home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "FXCI_ETL_DRAIN_QUEUE_WARNING": "2",
+        }
+
+    @staticmethod
+    def start_sensor(production: Production, environment: Mapping[str, str], name: str) -> None:
+        done = production.run(
+            *("sensor", "start", "-m", "fxci_assets.definitions", name),
+            program=[str(PROGRAMS / "dagster")],
+            job={**production.of_the_pulse_job, **environment},
+        )
+        assert done.code == 0, done
+
+    @pytest.mark.slow
+    def test_sensors_drain_the_queues_and_build_all_days(
+        self,
+        broker: Broker,
+        production: Production,
+        postgres: Postgres,
+        environment: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        import dagster as dg
+
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        # All were created two days ago; half of them ended today, before they are told of.
+        numbers = range(0, 40, 4)
+        ended = [NOW - dt.timedelta(hours=1), ago(1)]
+        publish(broker, [one for n in numbers for one in told(n, ended[n // 4 % 2])])
+        self.start_sensor(production, environment, "queue_depth")
+        daemon = production.start(
+            *("run", "-m", "fxci_assets.definitions"),
+            program=[str(PROGRAMS / "dagster-daemon")],
+            job={**production.of_the_pulse_job, **environment},
+        )
+        try:
+            with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+
+                def states(job: str) -> set[str]:
+                    runs = instance.get_runs(dg.RunsFilter(job_name=job))
+                    return {run.status.value for run in runs}
+
+                def built() -> bool:
+                    pipeline = deployments.pipeline(production.settings)
+                    return states("rebuild") == {"SUCCESS"} and not pipeline.stale()
+
+                assert daemon.until(lambda: bool(states("ingest") & {"SUCCESS", "FAILURE"}))
+                assert states("ingest") == {"SUCCESS"}
+                assert production.user.waiting() == [0] * 4
+                self.start_sensor(production, environment, "stale_days")
+                assert daemon.until(built), daemon.kill()
+                runs = {run.run_id: run for run in instance.get_runs()}
+                told_of = instance.get_materialized_partitions(dg.AssetKey(TASK_RUNS.name))
+        finally:
+            daemon.process.terminate()
+            done = daemon.wait()
+
+        found = production.rows(*TABLES)
+        assert [len(rows) for rows in found.values()] == [10, 10, 10]
+        days = {str(row["submission_date"]) for row in found[TASK_RUNS.name]}
+        assert days == {f"{end:%Y-%m-%d}" for end in ended}
+        assert days <= told_of
+        # Each partition in BigQuery says which run has written it.
+        loads = production.bigquery.jobs("load")
+        assert {job["configuration"]["labels"]["run"] for job in loads} <= runs.keys()
+        assert len(loads) >= 2 * len(days) + 1  # runs and tasks of each, and definitions
+        assert_without_secrets(done.out, done.errors, postgres.dump())
