@@ -6,6 +6,7 @@ loop over groups. What the rows are is tested elsewhere; here is what becomes of
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import json
@@ -14,16 +15,20 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from google.api_core.exceptions import Conflict
 
 from fxci_assets import cli, deployments
+from fxci_assets.resources.bigquery_warehouse import BigQueryWarehouse, plain_clients
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import Message
 from fxci_assets.sandbox.firefox_ci import World, instant
@@ -37,12 +42,16 @@ from fxci_assets.tables import (
     WORKER_COSTS,
     WORKER_METRICS,
     WORKER_USAGE,
+    arrow_schema,
 )
+from fxci_assets_tests.bigquery_server import BigQueryServer
 from fxci_assets_tests.events import body, message, run, task_id
 from fxci_assets_tests.pulse import MemoryPulse
 
 QUERIES = Path(__file__).parents[1] / "docs" / "queries"
 NAMES = sorted(path.stem for path in QUERIES.glob("*.sql"))
+COMPARISONS = sorted(f"migrating/{path.stem}" for path in QUERIES.glob("migrating/*.sql"))
+"""Of two datasets, that of the job of today and that of a shadow: docs/migrating.md."""
 
 NOW = dt.datetime(2026, 5, 3, 12, tzinfo=dt.UTC)
 TODAY = NOW.date()
@@ -462,12 +471,12 @@ def text_of(name: str, today: dt.date | None = None) -> str:
     return sql if today is None else sql.replace("CURRENT_DATE()", f"DATE '{today}'")
 
 
-def ask(sandbox: Sandbox, sql: str) -> list[Row]:
+def ask(environment: Mapping[str, str], sql: str) -> list[Row]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("FXCI_", "XDG_"))]:
             patch.delenv(name)
         result = CliRunner().invoke(
-            cli.main, ["query", "--format=json", sql], env=dict(sandbox.environment)
+            cli.main, ["query", "--format=json", sql], env=dict(environment)
         )
     assert result.exit_code == 0, result.stderr
     rows: list[Row] = json.loads(result.stdout)
@@ -487,7 +496,7 @@ def test_every_question_has_an_answer_here() -> None:
     assert len(NAMES) == 9
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *COMPARISONS])
 def test_a_file_says_in_two_lines_what_it_answers(name: str) -> None:
     first, second, third, *_ = text_of(name).splitlines()
     assert first.startswith("-- ")
@@ -496,10 +505,28 @@ def test_a_file_says_in_two_lines_what_it_answers(name: str) -> None:
     assert all(len(line) <= 100 for line in text_of(name).splitlines())
 
 
+# Without quotes, these are no names in GoogleSQL; the local engine takes some of them for names
+# (https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords).
+RESERVED = """
+all and any array as asc assert_rows_modified at between by case cast collate contains create cross
+cube current default define desc distinct else end enum escape except exclude exists extract false
+fetch following for from full group grouping groups hash having if ignore in inner intersect
+interval into is join lateral left like limit lookup merge natural new no not null nulls of on or
+order outer over partition preceding proto qualify range recursive respect right rollup rows select
+set some struct tablesample then to treat true unbounded union unnest using when where window with
+within
+"""
+
+
+@pytest.mark.parametrize("name", [*NAMES, *COMPARISONS])
+def test_no_alias_is_a_reserved_word(name: str) -> None:
+    assert set(re.findall(r"\bAS ([a-z]\w*)", text_of(name))).isdisjoint(RESERVED.split())
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("today", ASKED_ON, ids=str)
 def test_answers(sandbox: Sandbox, name: str, today: dt.date) -> None:
-    found = ask(sandbox, text_of(name, today))
+    found = ask(sandbox.environment, text_of(name, today))
     wanted = ANSWERS[name](sandbox.rows, today)
     assert found == [about(row) for row in wanted]
     assert [list(row) for row in found] == [list(row) for row in wanted]
@@ -516,7 +543,7 @@ NULLS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_answers_are_not_trivial(sandbox: Sandbox, name: str) -> None:
-    found = ask(sandbox, text_of(name, TODAY))
+    found = ask(sandbox.environment, text_of(name, TODAY))
     limit = re.search(r"LIMIT (\d+)$", text_of(name))
     assert len(found) == int(limit[1]) if limit else found
     for column in found[0]:
@@ -531,7 +558,78 @@ def test_a_file_is_a_query_as_it_is(sandbox: Sandbox, name: str) -> None:
     sql = text_of(name)
     assert sql != text_of(name, TODAY)
     # On the day on which the tests run, the days of the sandbox may be among the last.
-    assert isinstance(ask(sandbox, sql), list)
+    assert isinstance(ask(sandbox.environment, sql), list)
+
+
+# --- two datasets side by side --------------------------------------------------------------------
+
+OLD, SHADOW = "fxci_derived", "fxci_shadow"
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Mapping[str, str]]:
+    """The environment of a shadow in which the two datasets are. The old job has filed one run on
+    two days, one late, and one of another day; each has a run that the other lacks."""
+    server = BigQueryServer()
+    environment = {
+        "FXCI_DEPLOYMENT": "production",
+        "FXCI_ETL_BIGQUERY_PROJECT": server.project,
+        "FXCI_ETL_BIGQUERY_DATASET": SHADOW,
+        "BIGQUERY_EMULATOR_HOST": server.url,
+    }
+
+    def of_run(number: int, resolved: dt.date) -> Row:
+        at = dt.datetime.combine(resolved, dt.time(12), dt.UTC)
+        ended = {"state": "completed", "scheduled": at, "resolved": at}
+        return {"task_id": task_id(number), "run_id": 0, **ended}
+
+    def up(worker: str, seconds: float) -> Row:
+        ends = dict.fromkeys(("interval_start_time", "interval_end_time"), NOW)
+        where = {"project": "p", "zone": "us-west1-a", "instance_id": worker}
+        return {**where, **ends, "uptime": seconds}
+
+    third, fourth = ago(TODAY, 3), ago(TODAY, 4)
+    try:
+        with mock.patch.dict(os.environ, environment):
+            clients = plain_clients(server.project, None)
+            for dataset, table, day, rows in (
+                (OLD, TASK_RUNS, third, [of_run(1, third), of_run(2, third), of_run(3, fourth)]),
+                (OLD, TASK_RUNS, ago(TODAY, 2), [of_run(1, third), of_run(4, third)]),
+                (SHADOW, TASK_RUNS, fourth, [of_run(3, fourth)]),
+                (SHADOW, TASK_RUNS, third, [of_run(n, third) for n in (1, 4, 5, 6)]),
+                (OLD, WORKER_METRICS, third, [up("1", 3_540), up("2", 3_540)]),
+                (SHADOW, WORKER_METRICS, third, [up("1", 3_600), up("2", 3_600)]),
+                (SHADOW, WORKER_METRICS, ago(TODAY, 1), [up("1", 60)]),
+            ):
+                with contextlib.suppress(Conflict), clients() as client:
+                    client.create_dataset(dataset)
+                of_day = [{**row, table.partition_column: day} for row in rows]
+                batch = pa.RecordBatch.from_pylist(of_day, arrow_schema(table))
+                warehouse = BigQueryWarehouse(clients, server.project, dataset)
+                warehouse.write_partition(table, day, [batch])
+            yield environment
+    finally:
+        server.close()
+
+
+COMPARED: Mapping[str, list[Row]] = {
+    "migrating/repeated_runs": [{"old_job": 1, "shadow": 0}],
+    "migrating/runs_of_a_day": [{"only_old": 1, "only_shadow": 2, "in_both": 2}],
+    "migrating/uptime_by_day": [
+        {"day": f"{ago(TODAY, 3)}", "old_job": 7_080.0, "shadow": 7_200.0},
+        {"day": f"{ago(TODAY, 1)}", "old_job": None, "shadow": 60.0},
+    ],
+}
+
+
+def test_every_comparison_has_an_answer_here() -> None:
+    assert sorted(COMPARED) == COMPARISONS
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_compares(both: Mapping[str, str], name: str) -> None:
+    assert ask(both, text_of(name, TODAY)) == COMPARED[name]
+    assert isinstance(ask(both, text_of(name)), list)  # as it is
 
 
 def test_a_file_can_be_pasted(sandbox: Sandbox) -> None:

@@ -105,7 +105,7 @@ def test_a_user_without_a_home_needs_none(monkeypatch: pytest.MonkeyPatch) -> No
     assert load({"FXCI_ETL_PULSE_USER": "fxci"}).pulse.user == "fxci"
 
 
-DOCUMENTED = {
+OF_TODAYS_JOBS = {
     "FXCI_ETL_PULSE_USER": "fxci",
     "FXCI_ETL_PULSE_PASSWORD": "hunter2",
     "FXCI_ETL_PULSE_HOST": "127.0.0.1",
@@ -127,7 +127,7 @@ DOCUMENTED = {
     "FXCI_ETL_TASKCLUSTER_ROOTURL": "https://firefox-ci-tc.services.mozilla.com",
 }
 
-DOCUMENTED_TOML = """
+OF_TODAYS_JOBS_IN_TOML = """
 [pulse]
 user = "fxci"
 password = "hunter2"
@@ -164,9 +164,9 @@ rootUrl = "https://firefox-ci-tc.services.mozilla.com"
 @pytest.mark.parametrize("place", ["environment", "file"])
 def test_every_name_that_exists_outside(home: dict[str, str], tmp_path: Path, place: str) -> None:
     if place == "environment":
-        settings = load(home | DOCUMENTED)
+        settings = load(home | OF_TODAYS_JOBS)
     else:
-        settings = load(home, write(tmp_path / "config.toml", DOCUMENTED_TOML))
+        settings = load(home, write(tmp_path / "config.toml", OF_TODAYS_JOBS_IN_TOML))
     assert settings.pulse == Pulse(
         user="fxci",
         password=Secret("hunter2"),
@@ -303,7 +303,7 @@ def test_tls_is_a_boolean(home: dict[str, str], text: str, tls: bool) -> None:
 
 
 def test_an_empty_variable_is_as_if_it_were_not_set(home: dict[str, str]) -> None:
-    names = [*DOCUMENTED, "FXCI_DEPLOYMENT", "FXCI_START_DATE", "FXCI_SANDBOX_DIR"]
+    names = [*OF_TODAYS_JOBS, "FXCI_DEPLOYMENT", "FXCI_START_DATE", "FXCI_SANDBOX_DIR"]
     assert load(home | dict.fromkeys(names, "")) == load(home)
 
 
@@ -460,7 +460,7 @@ VALUES = st.text(st.characters(exclude_characters="\0"), max_size=30) | st.one_o
 )
 WRONG_NAMES = [name for name, _, _ in WRONG]
 BILL_NAMES = [variable("billing", key) for key in BILLS]
-NAMES = st.sampled_from([*DOCUMENTED, *BILL_NAMES, *WRONG_NAMES, "FXCI_SANDBOX_DIR"])
+NAMES = st.sampled_from([*OF_TODAYS_JOBS, *BILL_NAMES, *WRONG_NAMES, "FXCI_SANDBOX_DIR"])
 
 
 @given(st.dictionaries(NAMES, VALUES))
