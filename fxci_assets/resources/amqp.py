@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import logging
 import socket
 import ssl
@@ -253,6 +254,11 @@ class _Connection:
             self._amqp.drain_events()
         except TimeoutError:
             return False
+        except _amqp.AccessRefused as error:
+            raise PulseError(
+                f"{self.where}: user {self._pulse.user} lacks the right to read a queue: "
+                f"{_one_line(error)}"
+            ) from error
         except (OSError, _amqp.AMQPError) as error:
             raise self.lost(error) from error
         except (UnicodeDecodeError, struct.error) as error:
@@ -274,12 +280,17 @@ class _Connection:
     def consume(
         self,
         queue: str,
+        tag: str,
         on_message: Callable[[Any], None],
         on_cancel: Callable[[str], None],
-    ) -> str:
+    ) -> None:
+        """Ask for a queue's messages. The answer is not waited for: it would come behind all that
+        the queues before it send ahead, which may be more than memory holds. So a missing right is
+        found by `read`."""
         with self.talking(f"read queue {queue}"):
-            tag: str = self.channel.basic_consume(queue, callback=on_message, on_cancel=on_cancel)
-        return tag
+            self.channel.basic_consume(
+                queue, tag, nowait=True, callback=on_message, on_cancel=on_cancel
+            )
 
     def cancel(self, tag: str) -> None:
         with self.talking("cancel"):
@@ -338,6 +349,7 @@ class _Session:
         self._connection: _Connection | None = None
         self._consumers: dict[str, str] = {}
         """Queue by consumer tag."""
+        self._tags = itertools.count(1)
         self._gone: set[str] = set()
         """Queues that were deleted under their consumer."""
         self._inbox: deque[tuple[int, Message]] = deque()
@@ -502,7 +514,10 @@ class _Session:
             if queue in self._gone:
                 self._declare_missing(connection, queue)
                 self._gone.discard(queue)
-            self._consumers[connection.consume(queue, self._on_message, self._on_cancel)] = queue
+            # Never the same twice: a late cancel of one consumer is not that of the next.
+            tag = f"fxci-{next(self._tags)}"
+            self._consumers[tag] = queue
+            connection.consume(queue, tag, self._on_message, self._on_cancel)
 
     def _declare_missing(self, connection: _Connection, queue: str) -> None:
         self._on_missing(queue)

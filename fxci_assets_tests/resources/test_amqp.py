@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,26 @@ class TestBatches:
         assert batch.closed_by == "seconds"
         assert 1 <= took < 2
         assert 5 < len(batch.messages) < 25
+
+    def test_of_large_messages_hold_no_more_than_a_few_batches_in_memory(
+        self, broker: Broker, pulse: AmqpPulse
+    ) -> None:
+        """A task may have megabytes of tags; what all queues send ahead is not held at once."""
+        large = bodies(20, 1_000_000)
+        for exchange in (COMPLETED, FAILED, EXCEPTION, DEFINED):
+            broker.publish(exchange, large)
+        with pulse.open(ignore) as session:
+            tracemalloc.start()
+            try:
+                received = 0
+                while (batch := session.receive(BatchLimits(bytes=4_000_000))) is not None:
+                    received += len(batch.messages)
+                    session.ack(batch)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+        assert received == 80
+        assert peak < 20_000_000
 
     def test_says_where_each_message_came_from_and_when(
         self, broker: Broker, pulse: AmqpPulse
@@ -500,7 +521,10 @@ class TestErrorsAreOneLine:
             ({"write": ".*", "read": ".*"}, "configure queue queue/guest1/task-completed"),
             ({"configure": ".*", "read": ".*"}, "bind queue queue/guest1/task-completed to"),
             ({"configure": ".*", "write": ".*"}, "bind queue queue/guest1/task-completed to"),
-            ({"configure": ".*", "write": ".*", "read": "^exchange/"}, "read queue queue/guest1"),
+            (
+                {"configure": ".*", "write": ".*", "read": "^exchange/"},
+                "read a queue: ACCESS_REFUSED - access to queue 'queue/guest1/",
+            ),
         ],
     )
     @pytest.mark.usefixtures("pulse")
