@@ -549,7 +549,8 @@ def query(context: Context, sql: str, format_: str, limit: int | None, dry_run: 
     if dry_run:
         say(f"{warehouse.dry_run(sql):,} bytes")
         return
-    rows = warehouse.query(sql)
+    most = context.settings.bigquery.maximum_bytes_billed
+    rows = warehouse.query(sql, maximum_bytes_billed=most)
     printing.show(rows if limit is None else rows.slice(0, limit), format_)
     if limit is not None and len(rows) > limit:
         say(f"{len(rows) - limit:,} more rows are not shown", err=True)

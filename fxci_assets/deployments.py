@@ -88,7 +88,6 @@ def warehouse(settings: Settings, clients: Clients | None = None) -> Warehouse:
         section.dataset,
         names=sql.names(settings),
         may_create=section.create_tables,
-        maximum_bytes_billed=section.maximum_bytes_billed,
     )
 
 

@@ -134,6 +134,8 @@ class Pipeline:
     clock: Clock = utc_now
     labels: Mapping[str, str] = field(default_factory=dict)
     """Who writes, for the warehouse to keep with each day."""
+    retention: dt.timedelta | None = None
+    """For how long messages are kept; None: for ever."""
     takeover: Takeover | None = None
     """Where the tables may be those of another job."""
 
@@ -159,6 +161,7 @@ class Pipeline:
             settings.monitoring.projects,
             dt.timedelta(days=settings.monitoring.retention_days),
             clock,
+            retention=settings.retention,
         )
 
     def today(self) -> dt.date:
@@ -166,19 +169,26 @@ class Pipeline:
 
     def floor(self) -> dt.date:
         """The first day that is ever built; earlier ones are never stale and never written."""
-        taken_over = self.archive.baseline.floor()
-        return self.first_day if taken_over is None else max(self.first_day, taken_over)
+        floors = [self.first_day, self.archive.baseline.floor() or dt.date.min]
+        if self.retention is not None:
+            floors.append(self.today() - self.retention)
+        return max(floors)
 
     def drain(
         self,
         source: PulseSource,
         progress: Callable[[DrainReport], None] = lambda report: None,
     ) -> DrainReport:
-        """Move what is in the queues to the archive. Days are not rebuilt by this. Raises what the
-        source raises, and before anything is read what `Takeover.run` does."""
+        """Move what is in the queues to the archive, and remove from it what was kept for long
+        enough. Days are not rebuilt by this. Raises what the source raises, and before anything is
+        read what `Takeover.run` does."""
         if self.takeover is not None:
             self.takeover.run()
-        return drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
+        report = drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
+        if self.retention is not None:
+            # Not of the newest day before the floor, which a build may still be reading.
+            self.archive.forget(self.today() - self.retention - dt.timedelta(days=1))
+        return report
 
     def fetch_definitions(
         self, source: Taskcluster, since: dt.date | None = None
@@ -197,14 +207,8 @@ class Pipeline:
         Raises Refused until ten minutes after the day ended, or where a forgotten day was never
         archived; and what the source raises.
         """
-        if self.today() - day > self.uptime_retention:
-            files = self.archive.uptime.files(day)
-            if files:
-                return self.archive.uptime.read(day, files[-1])
-            raise Refused(
-                f"the uptime of {day} was never fetched, and Cloud Monitoring is asked for the "
-                f"last {self.uptime_retention.days} days only (FXCI_ETL_MONITORING_RETENTION_DAYS)"
-            )
+        if self._may_be_forgotten(day):
+            return self.archive.uptime.read(day, self._newest_fetch(day))
         if self.clock() < fetched_from(day):
             raise Refused(
                 f"the uptime of {day} is complete from {fetched_from(day):%Y-%m-%d %H:%M} UTC on"
@@ -213,9 +217,22 @@ class Pipeline:
 
     def archive_uptime(self, source: Monitoring, day: dt.date) -> None:
         """Fetch a day's uptime to the archive. Raises what `uptime` does."""
-        fetch = self.uptime(source, day)
-        if self.today() - day <= self.uptime_retention:
-            self.archive.uptime.write(day, fetch)
+        if self._may_be_forgotten(day):
+            self._newest_fetch(day)  # is there, so that there is nothing to do
+        else:
+            self.archive.uptime.write(day, self.uptime(source, day))
+
+    def _may_be_forgotten(self, day: dt.date) -> bool:
+        return self.today() - day > self.uptime_retention
+
+    def _newest_fetch(self, day: dt.date) -> str:
+        files = self.archive.uptime.files(day)
+        if not files:
+            raise Refused(
+                f"the uptime of {day} was never fetched, and Cloud Monitoring is asked for the "
+                f"last {self.uptime_retention.days} days only (FXCI_ETL_MONITORING_RETENTION_DAYS)"
+            )
+        return files[-1]
 
     def replay(self, item: Item, body: bytes | None) -> Sequence[dt.date]:
         """File a message from quarantine like a new one, with another body if one is given, and

@@ -118,6 +118,10 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     bucket: str | None = None
     prefix: str = "fxci-assets"
     credentials: Secret | None = None
+    # Bodies name users. Unset, all is kept; bills change for a month, and follow from runs.
+    retention_days: (
+        Annotated[int, msgspec.Meta(ge=35, le=36_500, description="days, 35 to 36500")] | None
+    ) = None
 
 
 class Taskcluster(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +216,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def window(self, today: dt.date) -> dt.date:
         """The first of the last days that sensors and checks look at."""
         return today - dt.timedelta(days=self.rebuild.window_days - 1)
+
+    @property
+    def retention(self) -> dt.timedelta | None:
+        """For how long messages are kept."""
+        days = self.storage.retention_days
+        return None if days is None else dt.timedelta(days=days)
 
     @property
     def rest(self) -> dt.timedelta:
@@ -344,9 +354,10 @@ def _convert(value: object, type: object, name: str) -> object:
 
 
 def _expected(type: object) -> str:
-    if get_origin(type) is Annotated:
-        _, meta = get_args(type)
-        return str(meta.description)
+    for part in (type, *get_args(type)):  # it may be one of several, with None
+        if get_origin(part) is Annotated:
+            _, meta = get_args(part)
+            return str(meta.description)
     if get_origin(type) is Literal:
         return " or ".join(get_args(type))
     names = {int: "a whole number", bool: "true or false", dt.date: "a date such as 2024-07-08"}

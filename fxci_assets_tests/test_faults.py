@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,6 +162,7 @@ def test_a_day_whose_inputs_keep_changing_is_left_to_whoever_changes_them(
         day: dt.date,
         rows: Iterable[pa.RecordBatch],
         *,
+        labels: Mapping[str, str],
         before_commit: Callable[[], None],
     ) -> PartitionWrite:
         file_another()

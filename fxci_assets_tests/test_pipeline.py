@@ -209,6 +209,30 @@ def test_days_that_are_never_built(pipeline: Pipeline, day: dt.date, reason: str
         pipeline.rebuild(TaskBuilder.tables, day)
 
 
+def test_messages_that_were_kept_for_long_enough_are_removed_and_their_rows_stay(
+    pipeline: Pipeline, clock: Clock
+) -> None:
+    """With all that names users; what is later, and what is known of the queues, stays."""
+    kept = dataclasses.replace(pipeline, retention=dt.timedelta(days=40))
+    drain(kept, completed(1), completed(2, "2026-04-14T01:00:00Z"), message(b"not json"))
+    kept.rebuild_stale()
+    clock.now += dt.timedelta(days=40)
+    assert kept.floor() == NEXT_DAY
+    drain(kept)
+    assert kept.archive.events.files(DAY)  # which a build may be reading
+    clock.now += dt.timedelta(days=1)
+    drain(kept)
+    assert (kept.archive.events.files(DAY), len(kept.archive.events.files(NEXT_DAY))) == ([], 1)
+    assert len(kept.in_quarantine()) == 1  # it came on the later day
+    clock.now += dt.timedelta(days=1)
+    drain(kept)
+    assert (kept.archive.events.files(NEXT_DAY), kept.in_quarantine()) == ([], [])
+    assert kept.stale() == []
+    assert (ids(kept, TASKS), ids(kept, TASKS, NEXT_DAY)) == ([task_id(1)], [task_id(2)])
+    with pytest.raises(Refused, match="2026-04-13 is before 2026-04-16, the first day that is"):
+        kept.rebuild([TASKS], DAY)
+
+
 def test_a_day_ahead_of_the_clock_waits_for_its_day(pipeline: Pipeline, clock: Clock) -> None:
     drain(pipeline, completed(1, "2026-04-15T00:10:00Z"))
     assert stale(pipeline) == []

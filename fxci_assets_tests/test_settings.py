@@ -329,6 +329,7 @@ WRONG = [
     ("FXCI_ETL_PULSE_PORT", "-5672", "must be a port, 1 to 65535"),
     ("FXCI_ETL_PULSE_TLS", "hunter2", "must be true or false"),
     ("FXCI_ETL_DRAIN_BATCH_MESSAGES", "0", "must be a whole number above 0"),
+    ("FXCI_ETL_STORAGE_RETENTION_DAYS", "34", "must be days, 35 to 36500"),
     ("FXCI_ETL_DRAIN_MAX_SECONDS", "nan", "must be seconds above 0, up to 1e9"),
     ("FXCI_ETL_REBUILD_RUN_LIMIT_SECONDS", "1e300", "must be seconds above 0, up to 1e9"),
     ("FXCI_ETL_CHECKS_EXCEPTION_SHARE", "90", "must be a number from 0 to 1"),

@@ -95,7 +95,6 @@ class BigQueryWarehouse:
         tables: Sequence[Table] = TABLES,
         names: Mapping[str, str] | None = None,
         may_create: bool = True,
-        maximum_bytes_billed: int | None = None,
         patience: Patience | None = None,
     ) -> None:
         """`clients` is `BigQueryResource.get_client` of dagster-gcp, or `plain_clients`. `names`
@@ -103,15 +102,13 @@ class BigQueryWarehouse:
         call them.
         `may_create` is whether tables are ours: then they are created, and columns that a spec
         has gained are added. Where others deploy them, both are errors that say what is missing.
-        `maximum_bytes_billed` bounds each query that people ask; a partition is built whatever it
-        costs."""
+        """
         self._clients = clients
         self._project = project
         self._dataset = dataset
         self._tables = tuple(tables)
         self._names = dict(names or {})
         self._may_create = may_create
-        self._maximum_bytes_billed = maximum_bytes_billed
         self._patience = patience or Patience()
         self._deployed: dict[str, _Deployed] = {}
 
@@ -214,14 +211,20 @@ class BigQueryWarehouse:
             _told(job, hashing),
         )
 
-    def query(self, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Value] | None = None,
+        *,
+        maximum_bytes_billed: int | None = None,
+    ) -> pa.Table:
         """Raises QueryError for a query that BigQuery does not accept."""
         config = bigquery.QueryJobConfig(
             query_parameters=query_parameters(parameters or {}), labels=dict(_APPLICATION)
         )
-        if self._maximum_bytes_billed is not None:
+        if maximum_bytes_billed is not None:
             # The client would send None as a text.
-            config.maximum_bytes_billed = self._maximum_bytes_billed
+            config.maximum_bytes_billed = maximum_bytes_billed
         with (
             self._api("a query") as api,
             api.explained("bigquery.jobs.create", "bigquery.tables.getData", query=True),

@@ -125,7 +125,13 @@ class LocalWarehouse:
     def has_unsettled_rows(self, table: Table) -> bool:
         return False
 
-    def query(self, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Value] | None = None,
+        *,
+        maximum_bytes_billed: int | None = None,
+    ) -> pa.Table:
         return self._query(sql, parameters)
 
     def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:

@@ -80,8 +80,15 @@ class Warehouse(Protocol):
         """Makes the result of a SELECT in BigQuery's dialect the day's rows. Its columns are the
         table's, by name and in any order."""
 
-    def query(self, sql: str, parameters: Mapping[str, Value] | None = None) -> pa.Table:
-        """The result of a SELECT in BigQuery's dialect, of one moment across all its tables."""
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Value] | None = None,
+        *,
+        maximum_bytes_billed: int | None = None,
+    ) -> pa.Table:
+        """The result of a SELECT in BigQuery's dialect, of one moment across all its tables. Where
+        the engine bills, one that would be billed for more than a maximum is refused."""
 
     def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
         """The bytes that a query would process. Raises what the query would raise."""

@@ -798,20 +798,24 @@ class TestTheVersionOfAPartitionThatIsAQuery:
 
 
 class TestAQuery:
+    ALL = "SELECT id FROM {} WHERE day = '2026-04-13'"
+
     def test_is_one_job_with_a_bound(
-        self, server: BigQueryServer, bigquery: Place, events: Table
+        self, server: BigQueryServer, warehouse: BigQueryWarehouse, events: Table
     ) -> None:
-        warehouse = bigquery.warehouse(events, maximum_bytes_billed=5 * SMALLEST_BILL)
         write(warehouse, events, "A")
-        ids(warehouse, events)
+        rows = warehouse.query(
+            self.ALL.format(warehouse.name(events)), maximum_bytes_billed=5 * SMALLEST_BILL
+        )
+        assert len(rows) == 1
         [configuration] = server.configurations("query")
         assert configuration["query"]["maximumBytesBilled"] == str(5 * SMALLEST_BILL)
         assert configuration["labels"] == {"application": "fxci-etl"}
 
-    def test_beyond_its_bound_is_refused(self, bigquery: Place, events: Table) -> None:
-        warehouse = bigquery.warehouse(events, maximum_bytes_billed=1_000)
+    def test_beyond_its_bound_is_refused(self, warehouse: BigQueryWarehouse, events: Table) -> None:
         write(warehouse, events, "A")
-        error = failed(lambda: ids(warehouse, events))
+        sql = self.ALL.format(warehouse.name(events))
+        error = failed(lambda: warehouse.query(sql, maximum_bytes_billed=1_000))
         assert error.startswith(
             "a query: bytesBilledLimitExceeded: Query exceeded limit for bytes billed: 1000. "
         )
