@@ -228,6 +228,22 @@ def test_without_a_takeover_a_complete_day_would_shrink(pipeline: Pipeline, old:
     assert len(runs(pipeline)) == 1
 
 
+def test_who_comes_back_takes_over_anew_into_another_archive(
+    pipeline: Pipeline, old: OldJob, tmp_path: Path
+) -> None:
+    """As docs/migrating.md says: the same archive knows nothing of what came in between."""
+    take_over(pipeline)
+    old.left(TASK_RUNS, 1, *(old_run(number, ago(1)) for number in range(1, 9)))
+    assert not is_due(pipeline)
+    archive = Archive.over(LocalStore(tmp_path / "another"), "project.dataset")
+    back = dataclasses.replace(pipeline, archive=archive)
+    assert is_due(back)
+    take_over(back)
+    late = message(body(task_id(20), [run(0, f"{ago(1):%Y-%m-%dT%H:%M:%SZ}")], {"kind": "x"}))
+    drain(back, late)
+    assert len(runs(back)) == 9
+
+
 class Crash(Exception):
     """The process is gone."""
 
