@@ -17,7 +17,7 @@ from fxci_assets import sql
 from fxci_assets.archive import Archive
 from fxci_assets.archive.store import LocalStore, Store
 from fxci_assets.builders import all_builders
-from fxci_assets.pipeline import Clock, Pipeline, utc_now
+from fxci_assets.pipeline import LEFT_FOR_A_WRITE, Clock, Pipeline, utc_now
 from fxci_assets.resources.billing import BillingExports, LoadedExports
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.monitoring import Monitoring
@@ -79,6 +79,7 @@ def warehouse(settings: Settings, clients: Clients | None = None) -> Warehouse:
     if settings.deployment != "production":
         return _local_warehouse(settings)
 
+    from fxci_assets.resources.bigquery_jobs import Patience
     from fxci_assets.resources.bigquery_warehouse import BigQueryWarehouse
 
     section = settings.bigquery
@@ -88,6 +89,7 @@ def warehouse(settings: Settings, clients: Clients | None = None) -> Warehouse:
         section.dataset,
         names=sql.names(settings),
         may_create=section.create_tables,
+        patience=Patience.within(LEFT_FOR_A_WRITE * settings.rebuild.run_limit_seconds),
     )
 
 

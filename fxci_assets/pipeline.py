@@ -51,6 +51,10 @@ _AT_ONCE = 16
 """Days that are looked at at once."""
 
 
+LEFT_FOR_A_WRITE = 0.1
+"""The share of the run limit within which a write is over that was allowed to begin."""
+
+
 class Overdue(Exception):
     """A rebuild took so long that its mark is about to expire. Its rows are not written: others
     may have built the day meanwhile, and would not learn that it was overwritten."""
@@ -397,7 +401,7 @@ class Pipeline:
         began = self.clock()
 
         def in_time() -> None:
-            if self.clock() - began > 0.9 * self.run_limit:
+            if self.clock() - began > (1 - LEFT_FOR_A_WRITE) * self.run_limit:
                 raise Overdue(f"{day}: the rebuild took too long, since {began:%H:%M:%S} UTC")
 
         def build(inputs: Inputs[Any]) -> dict[str, Written]:

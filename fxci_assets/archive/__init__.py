@@ -20,7 +20,6 @@ from fxci_assets.archive.records import BuildRecords, QueueRecords
 from fxci_assets.archive.store import Store
 from fxci_assets.archive.uptime import UptimeFetches
 
-
 _OF_MESSAGES = ("pulse_events", "task_definitions", "task_definitions/told", "quarantine")
 """The folders of what messages and the queue told, which names users, by day."""
 

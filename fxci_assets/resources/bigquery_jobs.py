@@ -82,13 +82,23 @@ class Patience:
     Each request has `request_seconds`. One that fails for a passing reason is made again after a
     pause of up to `first_pause` seconds, doubled each time, for `retry_seconds`; and so is a job.
     BigQuery is told to stop a job after `job_seconds`. A write is over within the three, after it
-    was last allowed to begin: less than the tenth of an hour that a rebuild then has at the least.
+    was last allowed to begin.
     """
 
     request_seconds: float = 60.0
     retry_seconds: float = 90.0
     job_seconds: float = 180.0
     first_pause: float = 1.0
+
+    @classmethod
+    def within(cls, seconds: float) -> Patience:
+        """As usual, or less where a write has to be over sooner."""
+        usual = cls()
+        whole = usual.request_seconds + usual.retry_seconds + usual.job_seconds
+        share = min(1.0, seconds / whole)
+        return cls(
+            share * usual.request_seconds, share * usual.retry_seconds, share * usual.job_seconds
+        )
 
 
 Clients = Callable[[], contextlib.AbstractContextManager[bigquery.Client]]

@@ -242,7 +242,9 @@ class BigQueryWarehouse:
         seconds = self._patience.request_seconds
         with (
             self._api(self.name(table)) as api,
-            api.explained("bigquery.tables.get", "bigquery.tables.getData"),
+            api.explained(
+                "bigquery.tables.get", "bigquery.tables.getData", "bigquery.datasets.get"
+            ),
         ):
             try:
                 # From the table's own summary, which is free; a query over INFORMATION_SCHEMA

@@ -1201,3 +1201,10 @@ def test_nothing_of_google_is_imported_before_it_is_used() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(360.0, 1.0), (10_000.0, 1.0), (66.0, 0.2)])
+def test_a_write_is_over_in_the_time_that_it_has(seconds: float, share: float) -> None:
+    usual, found = Patience(), Patience.within(seconds)
+    assert found.job_seconds == pytest.approx(share * usual.job_seconds)
+    assert found.request_seconds + found.retry_seconds + found.job_seconds <= seconds
