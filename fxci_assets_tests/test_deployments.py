@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fxci_assets import deployments
@@ -13,10 +14,12 @@ from fxci_assets.settings import (
     BigQuery,
     Deployment,
     Drain,
+    Monitoring,
     Pulse,
     Secret,
     Settings,
     SettingsError,
+    Storage,
 )
 
 FXCI = Pulse(user="fxci", password=Secret("x"))
@@ -95,3 +98,37 @@ def test_tls_is_on_unless_it_is_switched_off(tmp_path: Path) -> None:
 def test_what_the_real_pulse_needs_is_named(tmp_path: Path, pulse: Pulse, missing: str) -> None:
     with pytest.raises(SettingsError, match=missing):
         deployments.pulse(settings(tmp_path, "local", pulse))
+
+
+def test_production_has_what_is_real(tmp_path: Path) -> None:
+    """And to choose it touches no disk, no network and no credentials, which are none here."""
+    from fxci_assets.archive.gcs import GcsStore
+    from fxci_assets.resources.bigquery_warehouse import BigQueryWarehouse
+    from fxci_assets.resources.cloud_monitoring import CloudMonitoring
+    from fxci_assets.resources.taskcluster_queue import TaskclusterQueue
+
+    chosen = msgspec.structs.replace(
+        settings(tmp_path, "production"),
+        storage=Storage(bucket="bucket", credentials=Secret("none")),
+        monitoring=Monitoring(credentials=Secret("none")),
+    )
+    pipeline = deployments.pipeline(chosen)
+    assert isinstance(pipeline.archive.store, GcsStore)
+    assert pipeline.archive.store.uri("built") == "gs://bucket/fxci-assets/built"
+    assert isinstance(pipeline.warehouse, BigQueryWarehouse)
+    assert pipeline.warehouse.target == "project.dataset"
+    assert pipeline.takeover is not None
+    assert pipeline.takeover.bucket.uri("built") == "gs://bucket/built"
+    assert isinstance(deployments.monitoring(chosen), CloudMonitoring)
+    assert isinstance(deployments.taskcluster(chosen), TaskclusterQueue)
+    assert isinstance(deployments.pulse(chosen), AmqpPulse)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_production_needs_a_bucket(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="FXCI_ETL_STORAGE_BUCKET is not set"):
+        deployments.pipeline(settings(tmp_path, "production"))
+
+
+def test_only_production_takes_over(tmp_path: Path) -> None:
+    assert deployments.pipeline(settings(tmp_path, "local")).takeover is None
