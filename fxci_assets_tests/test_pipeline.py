@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fxci_assets.archive import Archive
-from fxci_assets.archive.events import ArchiveError
+from fxci_assets.archive.files import ArchiveError
 from fxci_assets.archive.store import LocalStore, Store
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.drain import DrainLimits

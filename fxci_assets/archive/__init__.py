@@ -1,9 +1,9 @@
 """Durable files: what was received, what could not be used, and the state of queues and rebuilds.
 
-`store` makes bytes durable; `events`, `definitions`, `uptime`, `baseline`, `quarantine` and
-`records` say what lies in the files. Files of events, definitions and uptime are append-only: never
-rewritten, renamed over or compacted. What their contents mean is `fxci_assets.taskcluster` and
-`fxci_assets.uptime`.
+`store` makes bytes durable; `files` is what all files have in common; `events`, `definitions`,
+`uptime`, `baseline`, `quarantine` and `records` say what lies in them. Files of events, definitions
+and uptime are append-only: never rewritten, renamed over or compacted. What their contents mean is
+`fxci_assets.taskcluster` and `fxci_assets.uptime`.
 """
 
 from __future__ import annotations

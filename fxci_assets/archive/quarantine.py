@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from fxci_assets.archive.events import days_of, from_parquet, to_parquet
+from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
 from fxci_assets.archive.store import Store
 
 _FOLDER = "quarantine"
@@ -80,7 +80,7 @@ class Quarantine:
             ]
             data = to_parquet(pa.Table.from_pylist(rows, _SCHEMA), _FORMAT)
             try:
-                self._store.create(f"{_FOLDER}/date={day.isoformat()}/{name}.parquet", data)
+                self._store.create(f"{folder_of(_FOLDER, day)}/{name}.parquet", data)
             except FileExistsError:
                 continue
 
@@ -98,7 +98,7 @@ class Quarantine:
         self.add(new)
 
     def _rows(self, day: dt.date, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-        folder = f"{_FOLDER}/date={day.isoformat()}"
+        folder = folder_of(_FOLDER, day)
         for name in self._store.files(folder):
             path = f"{folder}/{name}"
             data, uri = self._store.read(path), self._store.uri(path)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fxci_assets.archive.events import days_of
+from fxci_assets.archive.files import days_of
 from fxci_assets.archive.store import Store
 from fxci_assets.freshness import Built, Mark
 
