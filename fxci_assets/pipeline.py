@@ -10,13 +10,13 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fxci_assets import freshness
 from fxci_assets.archive import Archive
 from fxci_assets.archive.quarantine import Item, Replayed
+from fxci_assets.archive.store import at_once
 from fxci_assets.archive.uptime import Fetch
 from fxci_assets.builders import Builder, DayQuery
 from fxci_assets.builders.partitions import Partitions
@@ -44,10 +44,6 @@ class Refused(Exception):
 
 class NotReady(Exception):
     """A day cannot be built yet, and why: its inputs are not all there. One line."""
-
-
-_AT_ONCE = 16
-"""Days that are looked at at once."""
 
 
 class Overdue(Exception):
@@ -304,9 +300,7 @@ class Pipeline:
                 return version, reasons
 
             looked_at = [day for day in sorted(days) if first <= day <= now.date()]
-            # Each takes some files to read, and a bucket a while to give one.
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                looks = list(pool.map(look, looked_at))
+            looks = at_once(look, looked_at)
             for day, (version, reasons) in zip(looked_at, looks, strict=True):
                 refusal = self._refusal(builder, archive, partitions, day) if reasons else None
                 for table, reason in reasons.items():

@@ -10,7 +10,9 @@ import collections
 import datetime as dt
 from dataclasses import dataclass, field
 
+from fxci_assets.archive.store import at_once
 from fxci_assets.fetch import fetched_from
+from fxci_assets.freshness import Built
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.tables import (
     TASK_RUN_COSTS,
@@ -175,6 +177,16 @@ def exceptions_are_few(pipeline: Pipeline, first: dt.date, last: dt.date, most: 
     )
 
 
+def _builds(
+    pipeline: Pipeline, table: Table, first: dt.date, last: dt.date
+) -> list[tuple[dt.date, Built]]:
+    """What is recorded of those of the days that were built."""
+    records = pipeline.archive.builds
+    days = [day for day in records.built_days(table.name) if first <= day <= last]
+    found = at_once(lambda day: records.built(table.name, day), days)
+    return [(day, built) for day, built in zip(days, found, strict=True) if built is not None]
+
+
 def nothing_was_counted(
     pipeline: Pipeline, table: Table, counted: Counted, first: dt.date, last: dt.date
 ) -> Finding:
@@ -182,9 +194,8 @@ def nothing_was_counted(
     cases: list[dict[str, object]] = []
     days: list[dt.date] = []
     total = 0
-    for day in pipeline.archive.builds.built_days(table.name):
-        built = pipeline.archive.builds.built(table.name, day)
-        tally = built.counts.get(counted.name) if built and first <= day <= last else None
+    for day, built in _builds(pipeline, table, first, last):
+        tally = built.counts.get(counted.name)
         if tally is not None and tally.count:
             total += tally.count
             days.append(day)
@@ -200,10 +211,7 @@ def bill_is_complete(
     had billed each hour of the day, and the hours in which the metered workers were up."""
     bad: list[dict[str, object]] = []
     days: list[dt.date] = []
-    for day in pipeline.archive.builds.built_days(WORKER_COSTS.name):
-        built = pipeline.archive.builds.built(WORKER_COSTS.name, day)
-        if built is None or not first <= day <= last:
-            continue
+    for day, built in _builds(pipeline, WORKER_COSTS, first, last):
         number = {name: tally.count for name, tally in built.counts.items()}
         up = number.get("seconds_up", 0)
         # Of a day that was not metered nothing can be said.

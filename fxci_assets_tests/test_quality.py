@@ -225,6 +225,21 @@ def test_runs_that_messages_tell_differently(project: Project) -> None:
     assert later.passed
 
 
+def test_the_records_of_other_days_are_not_read(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.drain(completed(1))
+    project.pipeline.rebuild_stale()
+    [record] = (project.root / "sandbox/archive/built").glob(f"*/task_runs_v1/{DAY}")
+    record.write_bytes(b"damaged")
+    what = counted(TASK_RUNS, "conflicting_runs")
+    assert quality.nothing_was_counted(project.pipeline, TASK_RUNS, what, DAY, DAY).passed
+    assert "is damaged" in caplog.text
+    caplog.clear()
+    assert quality.nothing_was_counted(project.pipeline, TASK_RUNS, what, NEXT_DAY, NEXT_DAY).passed
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("name", "unusual"),
     [

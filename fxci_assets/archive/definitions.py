@@ -22,7 +22,6 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ import msgspec
 import pyarrow as pa
 
 from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
-from fxci_assets.archive.store import Store
+from fxci_assets.archive.store import Store, at_once
 
 DEFINITION_SCHEMA = pa.schema(
     [
@@ -45,10 +44,6 @@ _FOLDER = "task_definitions"
 _TOLD = f"{_FOLDER}/told"
 _PENDING = f"{_FOLDER}/pending"
 _FORMAT = b"task_definitions/1"
-
-_AT_ONCE = 16
-"""Small files that are read at once: one after the other, the hundreds of a day would each wait
-for an object store's answer."""
 
 
 class Definition(NamedTuple):
@@ -115,11 +110,10 @@ class DefinitionFiles:
     def told_tasks(self, day: dt.date, files: Sequence[str]) -> pa.ChunkedArray:
         """The tasks that some of these files tell were defined."""
         paths = [f"{folder_of(_TOLD, day)}/{name}" for name in files]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            chunks = [
-                pa.array(msgspec.json.decode(data, type=list[str]), pa.string())
-                for data in pool.map(self._store.read, paths)
-            ]
+        chunks = [
+            pa.array(msgspec.json.decode(data, type=list[str]), pa.string())
+            for data in at_once(self._store.read, paths)
+        ]
         return pa.chunked_array(chunks, pa.string())
 
     def record_told(self, day: dt.date, file: str, tasks: Collection[str]) -> None:

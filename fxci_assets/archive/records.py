@@ -162,7 +162,7 @@ class BuildRecords:
 
     def remembering(self) -> BuildRecords:
         """These records, each read at most once: for one look at many days, where a table's
-        inputs are weeks of others' records."""
+        inputs are weeks of others' records, or several checks ask about the same."""
         return _Remembering(self._store, self._target)
 
     def _marks(self, table: str, day: dt.date) -> str:
@@ -174,6 +174,9 @@ class _Remembering(BuildRecords):
         super().__init__(store, target)
         self._seen: dict[tuple[str, dt.date], Built | None] = {}
         self._marked: dict[str, frozenset[dt.date]] = {}
+
+    def remembering(self) -> BuildRecords:
+        return self
 
     def built(self, table: str, day: dt.date) -> Built | None:
         key = (table, day)
