@@ -17,7 +17,6 @@ from fxci_assets.assets import pulse
 from fxci_assets.assets.specs import check_result
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.quality import Finding
-from fxci_assets.repair import no_definition_is_gone, nothing_is_missing
 from fxci_assets.sensors import given_up
 from fxci_assets.settings import Settings
 from fxci_assets.tables import (
@@ -182,14 +181,14 @@ def all_checks(settings: Settings) -> list[Check]:
             "Each task that was defined has a run once its deadline has passed, and each run its "
             "task.",
             WARN,
-            lambda asked: nothing_is_missing(asked.pipeline, asked.first, asked.last),
+            lambda asked: quality.nothing_is_missing(asked.pipeline, asked.first, asked.last),
         ),
         Check(
             TASK_DEFINITIONS.name,
             "no_definition_is_gone",
             "The queue has returned the definition of each task of which messages told.",
             WARN,
-            lambda asked: no_definition_is_gone(asked.pipeline, asked.first),
+            lambda asked: quality.no_definition_is_gone(asked.pipeline, asked.first),
         ),
         Check(
             pulse.KEY,

@@ -442,7 +442,7 @@ def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tup
 
 @command(main, "status", example="fxci-etl status")
 def status(context: Context) -> None:
-    """Stale days, queue depths, the newest event, quarantine and gaps.
+    """Queue depths, the newest event, stale days, pending definitions, quarantine and gaps.
 
     What cannot be found out is named, and the rest is shown all the same.
     """
@@ -458,6 +458,7 @@ def status(context: Context) -> None:
         ("queues", _queues(settings)),
         ("newest event", _newest_event(pipeline)),
         ("stale days", _stale_days(pipeline)),
+        ("definitions", _pending_definitions(pipeline)),
         ("quarantine", _in_quarantine(pipeline)),
         ("gaps", _open_gaps(pipeline)),
     ):
@@ -505,11 +506,17 @@ def _stale_days(pipeline: Pipeline) -> Lines:
         yield "waiting days", f"{len(waiting):,}"
 
 
+def _pending_definitions(pipeline: Pipeline) -> Lines:
+    since = pipeline.archive.definitions.pending().since
+    oldest = f", the oldest since {min(since.values()):%Y-%m-%d %H:%M:%S} UTC" if since else ""
+    yield "definitions", f"{len(since):,} pending{oldest}"
+
+
 def _in_quarantine(pipeline: Pipeline) -> Lines:
     reasons = Counter(item.reason for item in pipeline.in_quarantine())
     for reason, count in sorted(reasons.items()):
         yield "quarantine", f"{reason}: {count:,}"
-    yield "in quarantine", f"{reasons.total():,} not replayed"
+    yield "in quarantine", f"{reasons.total():,}"
 
 
 def _open_gaps(pipeline: Pipeline) -> Lines:
@@ -562,21 +569,29 @@ def quarantine() -> None:
 
 
 @command(quarantine, "list", example="fxci-etl quarantine list --all")
-@click.option("--all", "all_", is_flag=True, help="Those that were replayed, too.")
+@click.option("--all", "all_", is_flag=True, help="Those that were replayed or accepted, too.")
 def quarantine_list(context: Context, all_: bool) -> None:
     """The messages in quarantine, with their ids and reasons."""
-    from fxci_assets import deployments
+    from fxci_assets import deployments, printing
 
     notice(context.settings)
-    archive = deployments.archive(context.settings)
-    replayed = archive.quarantine.replayed()
-    for item in archive.quarantine.items():
-        if all_ or item.id not in replayed:
-            click.echo(
-                f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
-                f"{len(item.body):>9,} bytes  {item.exchange.rpartition('/')[2]}"
-                + ("  replayed" if item.id in replayed else "")
-            )
+    items = deployments.archive(context.settings).quarantine
+    settled: dict[str, str] = {}
+    if all_:
+        settled |= {
+            id: f"  accepted: {printing.visible(of.why)}" for id, of in items.accepted().items()
+        }
+        settled |= dict.fromkeys(items.replayed_ids(), "  replayed")
+    found = False
+    for item in items.items() if all_ else items.open_items():
+        found = True
+        click.echo(
+            f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
+            f"{len(item.body):>9,} bytes  {item.exchange.rpartition('/')[2]}"
+            f"{settled.get(item.id, '')}"
+        )
+    if not found:
+        say("nothing is in quarantine", err=True)
 
 
 @command(quarantine, "show", example="fxci-etl quarantine show 1f0c9d37 > body.json")
@@ -588,6 +603,7 @@ def quarantine_show(context: Context, id: str) -> None:
     """
     from fxci_assets import deployments, printing
 
+    notice(context.settings)
     [item] = find_items(deployments.archive(context.settings).quarantine.items(), [id])
     click.echo(
         f"id {item.id}\nreason {item.reason}\nreceived {item.received_at:%Y-%m-%d %H:%M:%S} UTC\n"
@@ -615,6 +631,7 @@ def quarantine_replay(context: Context, ids: tuple[str], body: Path | None) -> N
     if body is not None and len(ids) != 1:
         raise click.UsageError("--body goes with one ID")
     pipeline = deployments.pipeline(context.settings)
+    notice(context.settings)
     items = find_items(pipeline.archive.quarantine.items(), ids)
     failed: list[str] = []
     for item in items:
@@ -625,6 +642,27 @@ def quarantine_replay(context: Context, ids: tuple[str], body: Path | None) -> N
             continue
         say(f"{item.id} filed under {', '.join(day.isoformat() for day in days)}")
     fail_with(failed)
+
+
+@command(
+    quarantine, "accept", example='fxci-etl quarantine accept 1f0c9d37 --why "the task was deleted"'
+)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--why", required=True, help="Why it does no harm that they cannot be used.")
+def quarantine_accept(context: Context, ids: tuple[str], why: str) -> None:
+    """Take messages off the list, unused; no check of the quarantine counts them any more.
+
+    They are kept, and can still be shown and replayed. What a build counts, it counts all the same.
+    """
+    from fxci_assets import deployments
+    from fxci_assets.archive.quarantine import Accepted
+    from fxci_assets.pipeline import utc_now
+
+    notice(context.settings)
+    items = deployments.archive(context.settings).quarantine
+    for item in find_items(items.items(), ids):
+        items.accept(item.id, Accepted(utc_now(), why))
+        say(f"{item.id} accepted")
 
 
 def find_items(items: Iterable[Item], ids: Sequence[str]) -> list[Item]:
@@ -651,8 +689,12 @@ def gaps_list(context: Context) -> None:
     """The gaps that are open."""
     from fxci_assets import deployments
 
-    for gap in deployments.archive(context.settings).queues.open_gaps():
+    notice(context.settings)
+    open_gaps = deployments.archive(context.settings).queues.open_gaps()
+    for gap in open_gaps:
         click.echo(f"{gap.id}  until {gap.found_at:%Y-%m-%d %H:%M:%S} UTC")
+    if not open_gaps:
+        say("no gap is open", err=True)
 
 
 @command(
@@ -668,6 +710,7 @@ def gaps_close(context: Context, id: str, why: str) -> None:
     from fxci_assets import deployments
     from fxci_assets.pipeline import utc_now
 
+    notice(context.settings)
     queues = deployments.archive(context.settings).queues
     matching = [gap for gap in queues.open_gaps() if gap.id == id]
     if not matching:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fxci_assets import freshness
+from fxci_assets import freshness, uptime
 from fxci_assets.archive import Archive
 from fxci_assets.archive.quarantine import Item, Replayed
 from fxci_assets.archive.store import at_once
@@ -217,9 +217,14 @@ class Pipeline:
         Raises Refused where it still cannot be used.
         """
         if not item.exchange.startswith(EXCHANGE_PREFIX):
+            instead = (
+                "fetch the day again (fxci-etl metric export --date …)"
+                if item.exchange == uptime.EXCHANGE
+                else "the queue was asked and did not know it, or answered something unusable; "
+                "there is nothing to replay, only to accept (fxci-etl quarantine accept)"
+            )
             raise Refused(
-                f"{item.id} is no message of the queue, but from {item.exchange}: fetch the day "
-                "again (fxci-etl metric export --date …)"
+                f"{item.id} is no message of the queue, but from {item.exchange}: {instead}"
             )
         now = self.clock()
         message = Message(item.exchange, item.routing_key, item.body if body is None else body)
@@ -240,9 +245,9 @@ class Pipeline:
         return sorted(filing.days)
 
     def in_quarantine(self, since: dt.date = dt.date.min) -> list[Item]:
-        """What is in quarantine and was not replayed, received on a day or later."""
-        replayed = self.archive.quarantine.replayed()
-        return [item for item in self.archive.quarantine.items(since) if item.id not in replayed]
+        """What is in quarantine, received on a day or later, and was neither replayed nor
+        accepted."""
+        return list(self.archive.quarantine.open_items(since))
 
     def newest_event(self) -> dt.datetime | None:
         """When the newest run in `task_runs_v1` was resolved, by its newest day with rows."""

@@ -52,8 +52,9 @@ class Gap(msgspec.Struct, frozen=True):
     def describe(self) -> str:
         return (
             f"the queue {self.queue} was gone and is declared again; what came between "
-            f"{self.since:%Y-%m-%d %H:%M:%S} and {self.found_at:%Y-%m-%d %H:%M:%S} UTC is missing "
-            "until the gap is closed (fxci-etl gaps close)"
+            f"{self.since:%Y-%m-%d %H:%M:%S} and {self.found_at:%Y-%m-%d %H:%M:%S} UTC is missing: "
+            "run fxci-etl repair, which fills and closes the gap, or, where nothing is missing, "
+            "fxci-etl gaps close"
         )
 
 
