@@ -343,21 +343,15 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
     A day is complete ten minutes after it ended. One that Cloud Monitoring has begun to forget is
     built from what was archived of it.
     """
-    import pyarrow as pa
-
     from fxci_assets import dagster_events, deployments, printing
-    from fxci_assets.tables import WORKER_METRICS, arrow_schema
-    from fxci_assets.uptime import UptimeOfDay
+    from fxci_assets.tables import WORKER_METRICS
 
     source = deployments.monitoring(context.settings)
     pipeline = deployments.pipeline(context.settings)
     day = date.date() if date else pipeline.today() - dt.timedelta(days=1)
     notice(context.settings)
     if dry_run:
-        fetch = pipeline.uptime(source, day)
-        rows = UptimeOfDay(day, fetch.fetched_at, fetch.answers).batches(WORKER_METRICS)
-        table = pa.Table.from_batches(rows, arrow_schema(WORKER_METRICS))
-        printing.show(table, "json")
+        printing.show(pipeline.uptime_rows(source, day), "json")
         return
     pipeline.archive_uptime(source, day)
     shown = Shown()

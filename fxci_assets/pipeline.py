@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
+
 from fxci_assets import freshness, uptime
 from fxci_assets.archive import Archive
 from fxci_assets.archive.quarantine import Item, Replayed
@@ -23,17 +25,17 @@ from fxci_assets.builders.partitions import Partitions
 from fxci_assets.day_rows import DayRows
 from fxci_assets.definitions_fetch import DefinitionsReport, fetch_definitions
 from fxci_assets.drain import DrainLimits, DrainReport, decide, drain, file_messages
-from fxci_assets.fetch import fetch_uptime, fetched_from
 from fxci_assets.freshness import Inputs, InputsKeepChanging, Tallied, Written
 from fxci_assets.resources.monitoring import Monitoring
 from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
 from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.resources.warehouse import PartitionWrite, Warehouse
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TASK_RUNS, Table
+from fxci_assets.tables import TASK_RUNS, WORKER_METRICS, Table, arrow_schema
 from fxci_assets.taskcluster.definitions import defined_task
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, TASK_DEFINED, Unusable
 from fxci_assets.taskcluster.parsing import faults
+from fxci_assets.uptime_fetch import complete_at, fetch_uptime
 
 _log = logging.getLogger(__name__)
 
@@ -198,11 +200,18 @@ class Pipeline:
                 f"the uptime of {day} was never fetched, and Cloud Monitoring is asked for the "
                 f"last {self.uptime_retention.days} days only (FXCI_ETL_MONITORING_RETENTION_DAYS)"
             )
-        if self.clock() < fetched_from(day):
+        if self.clock() < complete_at(day):
             raise Refused(
-                f"the uptime of {day} is complete from {fetched_from(day):%Y-%m-%d %H:%M} UTC on"
+                f"the uptime of {day} is complete from {complete_at(day):%Y-%m-%d %H:%M} UTC on"
             )
         return fetch_uptime(source, self.worker_projects, day, self.clock())
+
+    def uptime_rows(self, source: Monitoring, day: dt.date) -> pa.Table:
+        """The rows of `worker_metrics_v1` that a day's uptime makes; nothing is kept of it. Raises
+        what `uptime` does."""
+        fetch = self.uptime(source, day)
+        rows = uptime.UptimeOfDay(day, fetch.fetched_at, fetch.answers).batches(WORKER_METRICS)
+        return pa.Table.from_batches(rows, arrow_schema(WORKER_METRICS))
 
     def archive_uptime(self, source: Monitoring, day: dt.date) -> None:
         """Fetch a day's uptime to the archive. Raises what `uptime` does."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from fxci_assets.archive.store import at_once
 from fxci_assets.definitions_fetch import DEFINITION_GONE, GONE_AFTER
-from fxci_assets.fetch import fetched_from
 from fxci_assets.freshness import Built
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.repair import beyond_repair, missing
@@ -27,6 +26,7 @@ from fxci_assets.tables import (
     Mode,
     Table,
 )
+from fxci_assets.uptime_fetch import complete_at
 
 _DAY = dt.timedelta(days=1)
 
@@ -247,7 +247,7 @@ def no_day_is_missing(pipeline: Pipeline, table: Table, first: dt.date, last: dt
     there = {*pipeline.warehouse.partitions(table)}
     there |= {*pipeline.archive.builds.built_days(table.name)}
     # A night's run takes its time.
-    over = last if pipeline.clock() >= fetched_from(last) + dt.timedelta(hours=2) else last - _DAY
+    over = last if pipeline.clock() >= complete_at(last) + dt.timedelta(hours=2) else last - _DAY
     begin = max(first, min(there, default=over + _DAY))
     days = [begin + n * _DAY for n in range((over - begin).days + 1)]
     missing = [day for day in days if day not in there]
