@@ -30,7 +30,6 @@ from google.cloud.monitoring_v3 import TimeSeries
 
 from fxci_assets import cli, deployments
 from fxci_assets.archive.quarantine import Item
-from fxci_assets.drain import DrainReport
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.amqp import PulseError
 from fxci_assets.resources.cloud_monitoring import CloudMonitoring
@@ -392,30 +391,6 @@ def test_not_even_the_most_talkative_drain_tells_the_password(tmp_path: Path) ->
         "fxci-etl: 127.0.0.1:1: connection refused; check pulse.host and pulse.port"
     )
     assert "hunter2" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("terminal", "output"),
-    [
-        (False, "1,500 messages, 500 a second\n"),
-        # The line is rewritten, and gone before the next is printed.
-        (True, "\r1,500 messages, 500 a second\x1b[K\r\x1b[K"),
-    ],
-)
-def test_progress(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    terminal: bool,
-    output: str,
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    now = iter([0.0, 0.1, 10.1, 10.2])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    report = DrainReport(received=1_500, seconds=3.0)
-    with cli.Progress() as progress:
-        for _ in range(3):
-            progress(report)
-    assert capsys.readouterr().err == output
 
 
 def piped(folder: Path, *arguments: str, env: Mapping[str, str], lines: int) -> tuple[int, str]:
