@@ -8,17 +8,16 @@ it is asked of comes from the specs.
 import datetime as dt
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
 from fxci_assets import quality
 from fxci_assets.assets import pulse
 from fxci_assets.assets.specs import check_result
+from fxci_assets.attempts import given_up
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.quality import Finding
-from fxci_assets.repair import no_definition_is_gone, nothing_is_missing
-from fxci_assets.sensors import given_up
 from fxci_assets.settings import Settings
 from fxci_assets.tables import (
     TABLES,
@@ -37,7 +36,7 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Scope:
     """What a check is given: the pipeline, the days it looks at, and the stale days that were given
     up, which are found out for the first check that asks."""
 
@@ -55,24 +54,24 @@ class Check:
     name: str
     description: str
     severity: dg.AssetCheckSeverity
-    find: Callable[[Asked], Finding]
+    find: Callable[[Scope], Finding]
 
 
 def _checks_of(table: Table) -> list[Check]:
     """What the table's spec asks for."""
 
-    def key_is_unique(asked: Asked) -> Finding:
-        return quality.key_is_unique(asked.pipeline, table, asked.first, asked.last)
+    def key_is_unique(scope: Scope) -> Finding:
+        return quality.key_is_unique(scope.pipeline, table, scope.first, scope.last)
 
-    def values_are_in_their_domain(asked: Asked) -> Finding:
-        return quality.values_are_in_their_domain(asked.pipeline, table, asked.first, asked.last)
+    def values_are_in_their_domain(scope: Scope) -> Finding:
+        return quality.values_are_in_their_domain(scope.pipeline, table, scope.first, scope.last)
 
-    def no_day_was_given_up(asked: Asked) -> Finding:
-        return quality.no_day_was_given_up(table, asked.given_up())
+    def no_day_was_given_up(scope: Scope) -> Finding:
+        return quality.no_day_was_given_up(table, scope.given_up())
 
-    def nothing_was(counted: Counted) -> Callable[[Asked], Finding]:
-        return lambda asked: quality.nothing_was_counted(
-            asked.pipeline, table, counted, asked.first, asked.last
+    def nothing_was(counted: Counted) -> Callable[[Scope], Finding]:
+        return lambda scope: quality.nothing_was_counted(
+            scope.pipeline, table, counted, scope.first, scope.last
         )
 
     key, conditions = ", ".join(table.key), quality.conditions(table).values()
@@ -122,15 +121,15 @@ def all_checks(settings: Settings) -> list[Check]:
             "tasks_match_runs",
             f"On each day there is a task for each run 0 in {TASK_RUNS.name}, and no other.",
             ERROR,
-            lambda asked: quality.tasks_match_runs(asked.pipeline, asked.first, asked.last),
+            lambda scope: quality.tasks_match_runs(scope.pipeline, scope.first, scope.last),
         ),
         Check(
             TASK_RUNS.name,
             "exceptions_are_few",
             f"On no day are more than {bounds.exception_share:.0%} of the runs exceptions.",
             WARN,
-            lambda asked: quality.exceptions_are_few(
-                asked.pipeline, asked.first, asked.last, bounds.exception_share
+            lambda scope: quality.exceptions_are_few(
+                scope.pipeline, scope.first, scope.last, bounds.exception_share
             ),
         ),
         Check(
@@ -138,8 +137,8 @@ def all_checks(settings: Settings) -> list[Check]:
             "data_is_recent",
             "The newest run was resolved not long ago.",
             ERROR,
-            lambda asked: quality.data_is_recent(
-                asked.pipeline, dt.timedelta(seconds=bounds.data_age_seconds)
+            lambda scope: quality.data_is_recent(
+                scope.pipeline, dt.timedelta(seconds=bounds.data_age_seconds)
             ),
         ),
         Check(
@@ -147,8 +146,8 @@ def all_checks(settings: Settings) -> list[Check]:
             "no_day_is_missing",
             "Each day that is over is there: what is not fetched is forgotten.",
             ERROR,
-            lambda asked: quality.no_day_is_missing(
-                asked.pipeline, WORKER_METRICS, asked.first, asked.last - dt.timedelta(days=1)
+            lambda scope: quality.no_day_is_missing(
+                scope.pipeline, WORKER_METRICS, scope.first, scope.last - dt.timedelta(days=1)
             ),
         ),
         Check(
@@ -156,8 +155,8 @@ def all_checks(settings: Settings) -> list[Check]:
             "bill_is_complete",
             "GCP has billed each hour of the day, and the hours in which workers were up.",
             WARN,
-            lambda asked: quality.bill_is_complete(
-                asked.pipeline, asked.first, asked.last, bounds.bill_share
+            lambda scope: quality.bill_is_complete(
+                scope.pipeline, scope.first, scope.last, bounds.bill_share
             ),
         ),
         Check(
@@ -165,15 +164,15 @@ def all_checks(settings: Settings) -> list[Check]:
             "costs_add_up",
             f"Each dollar in {WORKER_COSTS.name} is in {WORKER_UTILIZATION.name}, once.",
             ERROR,
-            lambda asked: quality.costs_add_up(asked.pipeline, asked.first, asked.last),
+            lambda scope: quality.costs_add_up(scope.pipeline, scope.first, scope.last),
         ),
         Check(
             TASK_RUN_COSTS.name,
             "runs_cost_no_more_than_workers",
             "The runs of a worker cost no more than it did, unless they overlap.",
             WARN,
-            lambda asked: quality.runs_cost_no_more_than_workers(
-                asked.pipeline, asked.first, asked.last
+            lambda scope: quality.runs_cost_no_more_than_workers(
+                scope.pipeline, scope.first, scope.last
             ),
         ),
         Check(
@@ -182,14 +181,14 @@ def all_checks(settings: Settings) -> list[Check]:
             "Each task that was defined has a run once its deadline has passed, and each run its "
             "task.",
             WARN,
-            lambda asked: nothing_is_missing(asked.pipeline, asked.first, asked.last),
+            lambda scope: quality.nothing_is_missing(scope.pipeline, scope.first, scope.last),
         ),
         Check(
             TASK_DEFINITIONS.name,
             "no_definition_is_gone",
             "The queue has returned the definition of each task of which messages told.",
             WARN,
-            lambda asked: no_definition_is_gone(asked.pipeline, asked.first),
+            lambda scope: quality.no_definition_is_gone(scope.pipeline, scope.first),
         ),
         Check(
             pulse.KEY,
@@ -197,8 +196,8 @@ def all_checks(settings: Settings) -> list[Check]:
             f"Within 24 hours at most {bounds.quarantine_per_day} messages came to quarantine "
             "and stayed there.",
             WARN,
-            lambda asked: quality.quarantine_is_quiet(
-                asked.pipeline, asked.first, bounds.quarantine_per_day
+            lambda scope: quality.quarantine_is_quiet(
+                scope.pipeline, scope.first, bounds.quarantine_per_day
             ),
         ),
         Check(
@@ -206,15 +205,15 @@ def all_checks(settings: Settings) -> list[Check]:
             "no_gap_is_open",
             "No queue was gone for a time in which messages are missing.",
             ERROR,
-            lambda asked: quality.no_gap_is_open(asked.pipeline),
+            lambda scope: quality.no_gap_is_open(scope.pipeline),
         ),
     ]
 
 
-def _find(check: Check, asked: Asked) -> Finding:
+def _find(check: Check, scope: Scope) -> Finding:
     """A check that cannot be made has failed, and does not keep the others from being made."""
     try:
-        return check.find(asked)
+        return check.find(scope)
     except Exception as error:
         return Finding(False, f"this could not be checked: {type(error).__name__}: {error}")
 
@@ -237,13 +236,16 @@ def window_checks(settings: Settings) -> dg.AssetChecksDefinition:
     def checks_of_the_last_days(
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
+        # About a dozen checks ask what is recorded of the same days.
+        records = pipeline.archive.builds.remembering()
+        pipeline = replace(pipeline, archive=replace(pipeline.archive, builds=records))
         last = pipeline.today()
         first = max(pipeline.floor(), settings.window(last))
         abandoned = functools.cache(lambda: given_up(pipeline, context.instance, settings))
-        asked = Asked(pipeline, first, last, abandoned)
+        scope = Scope(pipeline, first, last, abandoned)
         for key in sorted(context.selected_asset_check_keys):
             check = checks[key]
-            finding = _find(check, asked)
+            finding = _find(check, scope)
             yield check_result(finding, check.asset, check.name, check.severity)
 
     return checks_of_the_last_days

@@ -1,26 +1,36 @@
 """`fxci-etl`: the pipeline for people and cron.
 
-Here belong commands, options and how results are shown. What a command does is a function of the
-pipeline or a resource; these are imported by the command that needs them, so that help is quick,
-and Dagster is imported by none but `sandbox demo`.
+Here belong the commands and how their results are shown; what they all share is
+`fxci_assets.command_line`. What a command does is a function of the pipeline or a resource; these
+are imported by the command that needs them, so that help is quick, and Dagster is imported by none
+but `sandbox demo`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import functools
 import logging
-import os
-import re
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import click
+
+from fxci_assets.command_line import (
+    DAY,
+    Context,
+    Group,
+    Progress,
+    TakesSql,
+    command,
+    common,
+    example_of,
+    fail_with,
+    one_line,
+    say,
+)
 
 if TYPE_CHECKING:
     from fxci_assets.archive.quarantine import Item
@@ -30,166 +40,6 @@ if TYPE_CHECKING:
 
 # By name, because this module is also run as __main__.
 _log = logging.getLogger("fxci_assets.cli")
-
-DAY = click.DateTime(["%Y-%m-%d"])
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class Context:
-    """What was said before and after the command: options of both places count."""
-
-    def __init__(self) -> None:
-        self.verbosity = 0
-        self.config: Path | None = None
-
-    @functools.cached_property
-    def settings(self) -> Settings:
-        from fxci_assets.settings import load
-
-        return load(config=self.config)
-
-    def configure_logging(self) -> None:
-        own = {0: logging.WARNING, 1: logging.INFO}.get(self.verbosity, logging.DEBUG)
-        # Other libraries speak only at -vvv, and never at DEBUG: there, py-amqp prints frames.
-        others = logging.INFO if self.verbosity > 2 else logging.WARNING
-        handler = logging.StreamHandler()
-        formatter = logging.Formatter if self.verbosity > 1 else WithoutTraceback
-        handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logging.basicConfig(level=others, handlers=[handler])
-        logging.getLogger("fxci_assets").setLevel(own)
-
-
-class WithoutTraceback(logging.Formatter):
-    """One line for each record; who wants to know where it happened says -vv."""
-
-    def formatException(self, ei: object) -> str:  # noqa: N802
-        return ""
-
-
-def _set_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        ctx.ensure_object(Context).config = value
-
-
-def _add_verbosity(ctx: click.Context, param: click.Parameter, value: int) -> None:
-    ctx.ensure_object(Context).verbosity += value
-
-
-def common(command: Callable[P, R]) -> Callable[P, R]:
-    """The options that every command takes, before or after its name."""
-    command = click.option(
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        expose_value=False,
-        callback=_set_config,
-        help="A TOML file with settings; it beats the environment.",
-    )(command)
-    return click.option(
-        "-v",
-        "--verbose",
-        count=True,
-        expose_value=False,
-        callback=_add_verbosity,
-        help="Say more: -v, -vv or -vvv.",
-    )(command)
-
-
-class UsageInOneLine(click.UsageError):
-    """A command that cannot be understood, told like every other error."""
-
-    def show(self, file: IO[str] | None = None) -> None:
-        command = self.ctx.command_path if self.ctx else "fxci-etl"
-        click.echo(f"fxci-etl: {self.format_message()} (see {command} --help)", file, err=True)
-
-    @classmethod
-    @contextlib.contextmanager
-    def instead(cls) -> Iterator[None]:
-        try:
-            yield
-        except click.exceptions.NoArgsIsHelpError:
-            raise
-        except click.UsageError as error:
-            raise cls(error.format_message(), error.ctx) from error
-
-
-class Group(click.Group):
-    """A group whose commands take the common options, and fail in one line."""
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: object,
-    ) -> click.Context:
-        with UsageInOneLine.instead():
-            return super().make_context(info_name, args, parent, **extra)
-
-    def invoke(self, ctx: click.Context) -> object:
-        if ctx.parent is not None:
-            return super().invoke(ctx)
-        try:
-            with UsageInOneLine.instead():
-                return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
-        except Exception as error:
-            if ctx.ensure_object(Context).verbosity > 1:
-                _log.debug("the whole error", exc_info=True)
-            click.echo(f"fxci-etl: {one_line(error)}", err=True)
-            ctx.exit(1)
-
-
-def one_line(error: Exception) -> str:
-    """An error for the person who reads it; errors of others with their type."""
-    text = " ".join(str(error).split()) or "no further explanation"
-    ours = type(error).__module__.startswith("fxci_assets")
-    return text if ours else f"{type(error).__name__}: {text}"
-
-
-def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """A line about work that goes on where nobody reads it any more, as in `… | head -1`."""
-    try:
-        click.echo(text, err=err, nl=nl)
-    except BrokenPipeError:
-        stream = sys.stderr if err else sys.stdout
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def example_of(command: str) -> str:
-    """The end of a help; after \\b it is not wrapped, so that it can be pasted."""
-    return f"Example:\n\n\b\n  {command}"
-
-
-class TakesSql(click.Command):
-    """A command whose argument may begin with a comment, as the files in docs/queries do."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # No option has a blank in its name; what begins with one is no option.
-        return super().parse_args(ctx, [f" {a}" if re.match(r"--[^=]*\s", a) else a for a in args])
-
-
-def command(
-    group: click.Group, name: str, *, example: str, cls: type[click.Command] = click.Command
-) -> Callable[[Callable[..., None]], click.Command]:
-    """A command of a group, with the common options and an example in its help."""
-
-    def decorate(function: Callable[..., None]) -> click.Command:
-        @functools.wraps(function)
-        def run(**options: object) -> None:
-            context = click.get_current_context().ensure_object(Context)
-            context.configure_logging()
-            function(context, **options)
-
-        # Given as short_help, the sentence is not cut off.
-        sentence = (function.__doc__ or "").partition("\n")[0]
-        make = group.command(name, cls=cls, short_help=sentence, epilog=example_of(example))
-        return make(common(run))
-
-    return decorate
 
 
 @click.group(
@@ -234,7 +84,7 @@ def pulse_drain(context: Context) -> None:
         notice(context.settings)
         try:
             with Progress() as progress:
-                report = pipeline.drain(source, progress)
+                report = pipeline.drain(source, lambda so_far: progress(so_far.rate()))
             say(report.describe())
         except Exception as error:
             _log.info("the drain failed", exc_info=True)
@@ -254,40 +104,6 @@ def pulse_drain(context: Context) -> None:
         failed += [gap.describe() for gap in report.gaps]
     dagster_events.report(report, shown.rebuilt)
     fail_with(failed)
-
-
-def fail_with(errors: Sequence[str]) -> None:
-    for error in dict.fromkeys(errors):  # one for all that it was in the way of
-        say(f"fxci-etl: {error}", err=True)
-    if errors:
-        sys.exit(1)
-
-
-class Progress:
-    """On a terminal a line that is rewritten; otherwise a plain line now and then."""
-
-    def __init__(self, every_seconds: float = 10.0) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._every = 0.2 if self._terminal else every_seconds
-        self._last = time.monotonic()
-        self._shown = False
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._terminal and self._shown:
-            say("\r\033[K", nl=False, err=True)
-
-    def __call__(self, report: DrainReport) -> None:
-        now = time.monotonic()
-        if now - self._last < self._every:
-            return
-        self._last = now
-        self._shown = True
-        rate = report.received / report.seconds if report.seconds else 0
-        line = f"{report.received:,} messages, {rate:,.0f} a second"
-        say(f"\r{line}\033[K" if self._terminal else line, nl=not self._terminal, err=True)
 
 
 class Shown:
@@ -343,21 +159,15 @@ def metric_export(context: Context, date: dt.datetime | None, dry_run: bool) -> 
     A day is complete ten minutes after it ended. One that Cloud Monitoring has begun to forget is
     built from what was archived of it.
     """
-    import pyarrow as pa
-
     from fxci_assets import dagster_events, deployments, printing
-    from fxci_assets.tables import WORKER_METRICS, arrow_schema
-    from fxci_assets.uptime import UptimeOfDay
+    from fxci_assets.tables import WORKER_METRICS
 
     source = deployments.monitoring(context.settings)
     pipeline = deployments.pipeline(context.settings)
     day = date.date() if date else pipeline.today() - dt.timedelta(days=1)
     notice(context.settings)
     if dry_run:
-        fetch = pipeline.uptime(source, day)
-        rows = UptimeOfDay(day, fetch.fetched_at, fetch.answers).batches(WORKER_METRICS)
-        table = pa.Table.from_batches(rows, arrow_schema(WORKER_METRICS))
-        printing.show(table, "json")
+        printing.show(pipeline.uptime_rows(source, day), "json")
         return
     pipeline.archive_uptime(source, day)
     shown = Shown()
@@ -442,7 +252,7 @@ def rebuild(context: Context, first: dt.datetime, last: dt.datetime, tables: tup
 
 @command(main, "status", example="fxci-etl status")
 def status(context: Context) -> None:
-    """Stale days, queue depths, the newest event, quarantine and gaps.
+    """Queue depths, the newest event, stale days, pending definitions, quarantine and gaps.
 
     What cannot be found out is named, and the rest is shown all the same.
     """
@@ -458,6 +268,7 @@ def status(context: Context) -> None:
         ("queues", _queues(settings)),
         ("newest event", _newest_event(pipeline)),
         ("stale days", _stale_days(pipeline)),
+        ("definitions", _pending_definitions(pipeline)),
         ("quarantine", _in_quarantine(pipeline)),
         ("gaps", _open_gaps(pipeline)),
     ):
@@ -505,11 +316,17 @@ def _stale_days(pipeline: Pipeline) -> Lines:
         yield "waiting days", f"{len(waiting):,}"
 
 
+def _pending_definitions(pipeline: Pipeline) -> Lines:
+    since = pipeline.archive.definitions.pending().since
+    oldest = f", the oldest since {min(since.values()):%Y-%m-%d %H:%M:%S} UTC" if since else ""
+    yield "definitions", f"{len(since):,} pending{oldest}"
+
+
 def _in_quarantine(pipeline: Pipeline) -> Lines:
     reasons = Counter(item.reason for item in pipeline.in_quarantine())
     for reason, count in sorted(reasons.items()):
         yield "quarantine", f"{reason}: {count:,}"
-    yield "in quarantine", f"{reasons.total():,} not replayed"
+    yield "in quarantine", f"{reasons.total():,}"
 
 
 def _open_gaps(pipeline: Pipeline) -> Lines:
@@ -563,21 +380,29 @@ def quarantine() -> None:
 
 
 @command(quarantine, "list", example="fxci-etl quarantine list --all")
-@click.option("--all", "all_", is_flag=True, help="Those that were replayed, too.")
+@click.option("--all", "all_", is_flag=True, help="Those that were replayed or accepted, too.")
 def quarantine_list(context: Context, all_: bool) -> None:
     """The messages in quarantine, with their ids and reasons."""
-    from fxci_assets import deployments
+    from fxci_assets import deployments, printing
 
     notice(context.settings)
-    archive = deployments.archive(context.settings)
-    replayed = archive.quarantine.replayed()
-    for item in archive.quarantine.items():
-        if all_ or item.id not in replayed:
-            click.echo(
-                f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
-                f"{len(item.body):>9,} bytes  {item.exchange.rpartition('/')[2]}"
-                + ("  replayed" if item.id in replayed else "")
-            )
+    items = deployments.archive(context.settings).quarantine
+    settled: dict[str, str] = {}
+    if all_:
+        settled |= {
+            id: f"  accepted: {printing.visible(of.why)}" for id, of in items.accepted().items()
+        }
+        settled |= dict.fromkeys(items.replayed_ids(), "  replayed")
+    found = False
+    for item in items.items() if all_ else items.open_items():
+        found = True
+        click.echo(
+            f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
+            f"{len(item.body):>9,} bytes  {item.exchange.rpartition('/')[2]}"
+            f"{settled.get(item.id, '')}"
+        )
+    if not found:
+        say("nothing is in quarantine", err=True)
 
 
 @command(quarantine, "show", example="fxci-etl quarantine show 1f0c9d37 > body.json")
@@ -589,6 +414,7 @@ def quarantine_show(context: Context, id: str) -> None:
     """
     from fxci_assets import deployments, printing
 
+    notice(context.settings)
     [item] = find_items(deployments.archive(context.settings).quarantine.items(), [id])
     click.echo(
         f"id {item.id}\nreason {item.reason}\nreceived {item.received_at:%Y-%m-%d %H:%M:%S} UTC\n"
@@ -616,6 +442,7 @@ def quarantine_replay(context: Context, ids: tuple[str], body: Path | None) -> N
     if body is not None and len(ids) != 1:
         raise click.UsageError("--body goes with one ID")
     pipeline = deployments.pipeline(context.settings)
+    notice(context.settings)
     items = find_items(pipeline.archive.quarantine.items(), ids)
     failed: list[str] = []
     for item in items:
@@ -626,6 +453,27 @@ def quarantine_replay(context: Context, ids: tuple[str], body: Path | None) -> N
             continue
         say(f"{item.id} filed under {', '.join(day.isoformat() for day in days)}")
     fail_with(failed)
+
+
+@command(
+    quarantine, "accept", example='fxci-etl quarantine accept 1f0c9d37 --why "the task was deleted"'
+)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--why", required=True, help="Why it does no harm that they cannot be used.")
+def quarantine_accept(context: Context, ids: tuple[str], why: str) -> None:
+    """Take messages off the list, unused; no check of the quarantine counts them any more.
+
+    They are kept, and can still be shown and replayed. What a build counts, it counts all the same.
+    """
+    from fxci_assets import deployments
+    from fxci_assets.archive.quarantine import Accepted
+    from fxci_assets.pipeline import utc_now
+
+    notice(context.settings)
+    items = deployments.archive(context.settings).quarantine
+    for item in find_items(items.items(), ids):
+        items.accept(item.id, Accepted(utc_now(), why))
+        say(f"{item.id} accepted")
 
 
 def find_items(items: Iterable[Item], ids: Sequence[str]) -> list[Item]:
@@ -652,8 +500,12 @@ def gaps_list(context: Context) -> None:
     """The gaps that are open."""
     from fxci_assets import deployments
 
-    for gap in deployments.archive(context.settings).queues.open_gaps():
+    notice(context.settings)
+    open_gaps = deployments.archive(context.settings).queues.open_gaps()
+    for gap in open_gaps:
         click.echo(f"{gap.id}  until {gap.found_at:%Y-%m-%d %H:%M:%S} UTC")
+    if not open_gaps:
+        say("no gap is open", err=True)
 
 
 @command(
@@ -669,6 +521,7 @@ def gaps_close(context: Context, id: str, why: str) -> None:
     from fxci_assets import deployments
     from fxci_assets.pipeline import utc_now
 
+    notice(context.settings)
     queues = deployments.archive(context.settings).queues
     matching = [gap for gap in queues.open_gaps() if gap.id == id]
     if not matching:

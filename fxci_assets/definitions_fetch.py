@@ -23,7 +23,6 @@ and who shortens the list writes what is left of it before removing what was rea
 from __future__ import annotations
 
 import datetime as dt
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,18 +161,13 @@ class _Told(NamedTuple):
     unusable: Sequence[Item]
 
 
-_RECEIVED = re.compile(r"(\d{8})T\d{6}Z-")
-"""How the name of a file of events begins."""
-
-
 def _untold(archive: Archive, day: dt.date, clock: Clock) -> Iterator[_Told]:
     """The files of a day that nobody has looked at."""
     told = frozenset(archive.definitions.told_files(day))
     for file in archive.events.files(day):
         # Who defined a task is filed under the day of receipt: what was received on another day
         # and is filed under this one tells of runs only.
-        received = _RECEIVED.match(file)
-        if file not in told and (received is None or received[1] == f"{day:%Y%m%d}"):
+        if file not in told and archive.events.received_on(file) in (day, None):
             yield _look_into(archive, day, file, clock)
 
 

@@ -81,6 +81,11 @@ class DrainReport:
     def day(self, day: dt.date) -> DayCounts:
         return self.days.setdefault(day, DayCounts())
 
+    def rate(self) -> str:
+        """What a drain that goes on has done so far."""
+        rate = self.received / self.seconds if self.seconds else 0
+        return f"{self.received:,} messages, {rate:,.0f} a second"
+
     def describe(self) -> str:
         """One line."""
         why = {

@@ -10,31 +10,33 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fxci_assets import freshness
+import pyarrow as pa
+
+from fxci_assets import freshness, uptime
 from fxci_assets.archive import Archive
 from fxci_assets.archive.quarantine import Item, Replayed
+from fxci_assets.archive.store import at_once
 from fxci_assets.archive.uptime import Fetch
 from fxci_assets.builders import Builder, DayQuery
 from fxci_assets.builders.partitions import Partitions
 from fxci_assets.day_rows import DayRows
 from fxci_assets.definitions_fetch import DefinitionsReport, fetch_definitions
 from fxci_assets.drain import DrainLimits, DrainReport, decide, drain, file_messages
-from fxci_assets.fetch import fetch_uptime, fetched_from
 from fxci_assets.freshness import Inputs, InputsKeepChanging, Tallied, Written
 from fxci_assets.resources.monitoring import Monitoring
 from fxci_assets.resources.pulse import BatchLimits, Message, PulseSource
 from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.resources.warehouse import PartitionWrite, Warehouse
 from fxci_assets.settings import Settings
-from fxci_assets.tables import TASK_RUNS, Table
+from fxci_assets.tables import TASK_RUNS, WORKER_METRICS, Table, arrow_schema
 from fxci_assets.takeover import Takeover
 from fxci_assets.taskcluster.definitions import defined_task
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, TASK_DEFINED, Unusable
 from fxci_assets.taskcluster.parsing import faults
+from fxci_assets.uptime_fetch import complete_at, fetch_uptime
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +47,6 @@ class Refused(Exception):
 
 class NotReady(Exception):
     """A day cannot be built yet, and why: its inputs are not all there. One line."""
-
-
-_AT_ONCE = 16
-"""Days that are looked at at once."""
 
 
 LEFT_FOR_A_WRITE = 0.1
@@ -213,11 +211,18 @@ class Pipeline:
         """
         if self._may_be_forgotten(day):
             return self.archive.uptime.read(day, self._newest_fetch(day))
-        if self.clock() < fetched_from(day):
+        if self.clock() < complete_at(day):
             raise Refused(
-                f"the uptime of {day} is complete from {fetched_from(day):%Y-%m-%d %H:%M} UTC on"
+                f"the uptime of {day} is complete from {complete_at(day):%Y-%m-%d %H:%M} UTC on"
             )
         return fetch_uptime(source, self.worker_projects, day, self.clock())
+
+    def uptime_rows(self, source: Monitoring, day: dt.date) -> pa.Table:
+        """The rows of `worker_metrics_v1` that a day's uptime makes; nothing is kept of it. Raises
+        what `uptime` does."""
+        fetch = self.uptime(source, day)
+        rows = uptime.UptimeOfDay(day, fetch.fetched_at, fetch.answers).batches(WORKER_METRICS)
+        return pa.Table.from_batches(rows, arrow_schema(WORKER_METRICS))
 
     def archive_uptime(self, source: Monitoring, day: dt.date) -> None:
         """Fetch a day's uptime to the archive. Raises what `uptime` does."""
@@ -245,9 +250,14 @@ class Pipeline:
         Raises Refused where it still cannot be used.
         """
         if not item.exchange.startswith(EXCHANGE_PREFIX):
+            instead = (
+                "fetch the day again (fxci-etl metric export --date …)"
+                if item.exchange == uptime.EXCHANGE
+                else "the queue was asked and did not know it, or answered something unusable; "
+                "there is nothing to replay, only to accept (fxci-etl quarantine accept)"
+            )
             raise Refused(
-                f"{item.id} is no message of the queue, but from {item.exchange}: fetch the day "
-                "again (fxci-etl metric export --date …)"
+                f"{item.id} is no message of the queue, but from {item.exchange}: {instead}"
             )
         now = self.clock()
         message = Message(item.exchange, item.routing_key, item.body if body is None else body)
@@ -268,9 +278,9 @@ class Pipeline:
         return sorted(filing.days)
 
     def in_quarantine(self, since: dt.date = dt.date.min) -> list[Item]:
-        """What is in quarantine and was not replayed, received on a day or later."""
-        replayed = self.archive.quarantine.replayed()
-        return [item for item in self.archive.quarantine.items(since) if item.id not in replayed]
+        """What is in quarantine, received on a day or later, and was neither replayed nor
+        accepted."""
+        return list(self.archive.quarantine.open_items(since))
 
     def newest_event(self) -> dt.datetime | None:
         """When the newest run in `task_runs_v1` was resolved, by its newest day with rows."""
@@ -328,9 +338,7 @@ class Pipeline:
                 return version, reasons
 
             looked_at = [day for day in sorted(days) if first <= day <= now.date()]
-            # Each takes some files to read, and a bucket a while to give one.
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                looks = list(pool.map(look, looked_at))
+            looks = at_once(look, looked_at)
             for day, (version, reasons) in zip(looked_at, looks, strict=True):
                 refusal = self._refusal(builder, archive, partitions, day) if reasons else None
                 for table, reason in reasons.items():

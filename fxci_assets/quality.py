@@ -10,8 +10,11 @@ import collections
 import datetime as dt
 from dataclasses import dataclass, field
 
-from fxci_assets.fetch import fetched_from
+from fxci_assets.archive.store import at_once
+from fxci_assets.definitions_fetch import DEFINITION_GONE, GONE_AFTER
+from fxci_assets.freshness import Built
 from fxci_assets.pipeline import Pipeline, StaleDay
+from fxci_assets.repair import beyond_repair, missing
 from fxci_assets.tables import (
     TASK_RUN_COSTS,
     TASK_RUNS,
@@ -23,11 +26,11 @@ from fxci_assets.tables import (
     Mode,
     Table,
 )
+from fxci_assets.uptime_fetch import complete_at
 
 _DAY = dt.timedelta(days=1)
 
-_CASES = 20
-"""How many cases a finding names."""
+_MOST_CASES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,12 @@ class Finding:
     passed: bool
     summary: str
     cases: list[dict[str, object]] = field(default_factory=list)
+    """The first of those it was given; the summary counts them all."""
     days: list[dt.date] = field(default_factory=list)
     """The days that are bad."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cases", self.cases[:_MOST_CASES])
 
 
 def _reference(pipeline: Pipeline, table: Table) -> str:
@@ -66,7 +73,7 @@ def key_is_unique(pipeline: Pipeline, table: Table, first: dt.date, last: dt.dat
     return Finding(
         not rows,
         f"{len(rows):,} keys of {table.name} are repeated on {_span(first, last)}{where}",
-        rows[:_CASES],
+        rows,
         sorted(bad),
     )
 
@@ -122,7 +129,7 @@ def values_are_in_their_domain(
     return Finding(
         not cases,
         f"{len(cases)} conditions on {table.name} are broken on {_span(first, last)}",
-        cases[:_CASES],
+        cases,
         days,  # type: ignore[arg-type]
     )
 
@@ -148,7 +155,7 @@ def tasks_match_runs(pipeline: Pipeline, first: dt.date, last: dt.date) -> Findi
     return Finding(
         not bad,
         f"run 0 and task differ on {len(bad)} of the days {_span(first, last)}",
-        bad[:_CASES],
+        bad,
         [row["day"] for row in bad],
     )
 
@@ -170,9 +177,19 @@ def exceptions_are_few(pipeline: Pipeline, first: dt.date, last: dt.date, most: 
         not bad,
         f"more than {most:.0%} of the runs are exceptions on {len(bad)} of the days "
         f"{_span(first, last)}",
-        bad[:_CASES],
+        bad,
         [row["submission_date"] for row in bad],
     )
+
+
+def _builds(
+    pipeline: Pipeline, table: Table, first: dt.date, last: dt.date
+) -> list[tuple[dt.date, Built]]:
+    """What is recorded of those of the days that were built."""
+    records = pipeline.archive.builds
+    days = [day for day in records.built_days(table.name) if first <= day <= last]
+    found = at_once(lambda day: records.built(table.name, day), days)
+    return [(day, built) for day, built in zip(days, found, strict=True) if built is not None]
 
 
 def nothing_was_counted(
@@ -182,15 +199,14 @@ def nothing_was_counted(
     cases: list[dict[str, object]] = []
     days: list[dt.date] = []
     total = 0
-    for day in pipeline.archive.builds.built_days(table.name):
-        built = pipeline.archive.builds.built(table.name, day)
-        tally = built.counts.get(counted.name) if built and first <= day <= last else None
+    for day, built in _builds(pipeline, table, first, last):
+        tally = built.counts.get(counted.name)
         if tally is not None and tally.count:
             total += tally.count
             days.append(day)
             cases += [{"day": day, "case": example} for example in tally.examples]
     summary = f"{counted.description} {total:,} on {_span(first, last)}."
-    return Finding(not total, summary, cases[:_CASES], days)
+    return Finding(not total, summary, cases, days)
 
 
 def bill_is_complete(
@@ -200,10 +216,7 @@ def bill_is_complete(
     had billed each hour of the day, and the hours in which the metered workers were up."""
     bad: list[dict[str, object]] = []
     days: list[dt.date] = []
-    for day in pipeline.archive.builds.built_days(WORKER_COSTS.name):
-        built = pipeline.archive.builds.built(WORKER_COSTS.name, day)
-        if built is None or not first <= day <= last:
-            continue
+    for day, built in _builds(pipeline, WORKER_COSTS, first, last):
         number = {name: tally.count for name, tally in built.counts.items()}
         up = number.get("seconds_up", 0)
         # Of a day that was not metered nothing can be said.
@@ -223,7 +236,7 @@ def bill_is_complete(
         not bad,
         f"the bill was not complete when it was last read for {len(bad)} of the days "
         f"{_span(first, last)}; usually it is from 18:00 UTC of the next day on",
-        bad[:_CASES],
+        bad,
         days,
     )
 
@@ -234,14 +247,14 @@ def no_day_is_missing(pipeline: Pipeline, table: Table, first: dt.date, last: dt
     there = {*pipeline.warehouse.partitions(table)}
     there |= {*pipeline.archive.builds.built_days(table.name)}
     # A night's run takes its time.
-    over = last if pipeline.clock() >= fetched_from(last) + dt.timedelta(hours=2) else last - _DAY
+    over = last if pipeline.clock() >= complete_at(last) + dt.timedelta(hours=2) else last - _DAY
     begin = max(first, min(there, default=over + _DAY))
     days = [begin + n * _DAY for n in range((over - begin).days + 1)]
     missing = [day for day in days if day not in there]
     return Finding(
         not missing,
         f"{len(missing)} of the days {_span(begin, over)} are missing in {table.name}",
-        [{"day": day} for day in missing[:_CASES]],
+        [{"day": day} for day in missing],
         missing,
     )
 
@@ -275,7 +288,7 @@ def costs_add_up(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
         not bad,
         f"the dollars of {WORKER_UTILIZATION.name} and {WORKER_COSTS.name} differ on {len(bad)} of "
         f"the days {_span(first, last)}",
-        bad[:_CASES],
+        bad,
         [row["day"] for row in bad],
     )
 
@@ -310,7 +323,7 @@ def runs_cost_no_more_than_workers(pipeline: Pipeline, first: dt.date, last: dt.
     return Finding(
         not rows,
         f"the runs of {len(rows):,} workers cost more than these did on {_span(first, last)}",
-        rows[:_CASES],
+        rows,
         sorted({row["day"] for row in rows}),
     )
 
@@ -339,9 +352,37 @@ def quarantine_is_quiet(pipeline: Pipeline, first: dt.date, most: int) -> Findin
     reasons = collections.Counter(item.reason for item in items)
     return Finding(
         len(items) <= most,
-        f"{len(items):,} messages came to quarantine within 24 hours and were not replayed; "
+        f"{len(items):,} messages came to quarantine within 24 hours and are still there; "
         f"up to {most:,} are expected",
         [{"reason": reason, "messages": count} for reason, count in reasons.most_common()],
+    )
+
+
+def nothing_is_missing(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
+    """Each task that was defined has a run once its deadline has passed, and each run its task."""
+    found = missing(pipeline, first, last)
+    given_up = beyond_repair(pipeline.in_quarantine(first))
+    return Finding(
+        not found,
+        f"{len(found):,} tasks of {first} to {last} lack their runs or are missing themselves, and "
+        f"fxci-etl repair asks the queue for them; {len(given_up):,} others it could not find",
+        [{"task": task.task_id, "day": task.day, "why": task.why} for task in found],
+        sorted({task.day for task in found}),
+    )
+
+
+def no_definition_is_gone(pipeline: Pipeline, first: dt.date) -> Finding:
+    """Each task of which messages told since a day has shown its definition, or still may."""
+    gone = [
+        item.routing_key for item in pipeline.in_quarantine(first) if item.reason == DEFINITION_GONE
+    ]
+    pending = pipeline.archive.definitions.pending().since
+    oldest = f", the oldest since {min(pending.values()):%Y-%m-%d %H:%M} UTC" if pending else ""
+    return Finding(
+        not gone,
+        f"{len(gone):,} definitions were asked for since {first} and not returned within "
+        f"{GONE_AFTER.days} days; {len(pending):,} are pending{oldest}",
+        [{"task": task_id} for task_id in sorted(gone)],
     )
 
 
@@ -350,8 +391,9 @@ def no_gap_is_open(pipeline: Pipeline) -> Finding:
     gaps = pipeline.archive.queues.open_gaps()
     return Finding(
         not gaps,
-        f"{len(gaps)} gaps are open: a queue was gone, and what was published meanwhile is missing",
-        [{"gap": gap.id, "until": gap.found_at} for gap in gaps[:_CASES]],
+        f"{len(gaps)} gaps are open: a queue was gone, and what was published meanwhile is "
+        "missing; run fxci-etl repair, which fills and closes them",
+        [{"gap": gap.id, "until": gap.found_at} for gap in gaps],
         sorted({gap.since.date() for gap in gaps}),
     )
 
@@ -363,7 +405,7 @@ def no_day_was_given_up(table: Table, given_up: list[StaleDay]) -> Finding:
         not days,
         f"{len(days)} days of {table.name} are stale and each attempt to rebuild them failed; "
         "look at their runs, then run fxci-etl rebuild",
-        [{"day": stale.day, "reason": stale.reason} for stale in days[:_CASES]],
+        [{"day": stale.day, "reason": stale.reason} for stale in days],
         [stale.day for stale in days],
     )
 
@@ -379,6 +421,7 @@ def rows_are_valid(pipeline: Pipeline, table: Table, days: list[dt.date]) -> Fin
     return Finding(
         not failed,
         "; ".join(finding.summary for finding in failed or findings),
-        [case for finding in failed for case in finding.cases],
+        # The conditions first: keys by the dozen would leave no room for them.
+        [case for finding in reversed(failed) for case in finding.cases],
         sorted({day for finding in failed for day in finding.days}),
     )

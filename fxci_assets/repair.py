@@ -22,15 +22,12 @@ import msgspec
 from fxci_assets.archive.quarantine import Item
 from fxci_assets.archive.records import Gap
 from fxci_assets.definitions_fetch import (
-    DEFINITION_GONE,
-    GONE_AFTER,
     DefinitionsReport,
     definitions_of,
     fetch_named,
 )
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.pipeline import Pipeline
-from fxci_assets.quality import Finding
 from fxci_assets.resources.pulse import Message
 from fxci_assets.resources.taskcluster import MOST_IDS, Taskcluster
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
@@ -68,7 +65,6 @@ _RETRIED = "'worker-shutdown', 'claim-expired', 'intermittent-task'"
 """Reasons after which the queue makes another run, while retries are left."""
 
 _DAY = dt.timedelta(days=1)
-_CASES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,42 +122,21 @@ class RepairReport:
 def missing(pipeline: Pipeline, first: dt.date, last: dt.date) -> list[Missing]:
     """Tasks that were created on the days and have lost their runs, and tasks with runs on the days
     that are missing themselves; by id. Without those whose rows may only be still to be built, and
-    those that were given up."""
+    those that are beyond repair."""
     found = [*_without_run(pipeline, first, last), *_without_task(pipeline, first, last)]
     stale = {stale.day for stale in pipeline.stale(first - _LIFE, [TASKS, TASK_RUNS])}
-    given_up = _given_up(pipeline, first)
+    hopeless = beyond_repair(_set_aside(pipeline, first))
     return [
         task
         for task in _each_once(found)
-        if task.task_id not in given_up and stale.isdisjoint(task.days())
+        if task.task_id not in hopeless and stale.isdisjoint(task.days())
     ]
 
 
-def nothing_is_missing(pipeline: Pipeline, first: dt.date, last: dt.date) -> Finding:
-    """Each task that was defined has a run once its deadline has passed, and each run its task."""
-    found = missing(pipeline, first, last)
-    given_up = _given_up(pipeline, first)
-    return Finding(
-        not found,
-        f"{len(found):,} tasks of {first} to {last} lack their runs or are missing themselves, and "
-        f"fxci-etl repair asks the queue for them; {len(given_up):,} others it could not find",
-        [{"task": task.task_id, "day": task.day, "why": task.why} for task in found[:_CASES]],
-        sorted({task.day for task in found}),
-    )
-
-
-def no_definition_is_gone(pipeline: Pipeline, first: dt.date) -> Finding:
-    """Each task of which messages told since a day has shown its definition, or still may."""
-    gone = [
-        item.routing_key for item in pipeline.in_quarantine(first) if item.reason == DEFINITION_GONE
-    ]
-    pending = pipeline.archive.definitions.pending().since
-    oldest = f", the oldest since {min(pending.values()):%Y-%m-%d %H:%M} UTC" if pending else ""
-    return Finding(
-        not gone,
-        f"{len(gone):,} definitions were asked for since {first} and not returned within "
-        f"{GONE_AFTER.days} days; {len(pending):,} are pending{oldest}",
-        [{"task": task_id} for task_id in sorted(gone)[:_CASES]],
+def beyond_repair(items: Iterable[Item]) -> frozenset[str]:
+    """The tasks of which repair has put something among these items of the quarantine."""
+    return frozenset(
+        item.routing_key.split(".")[1] for item in items if item.routing_key.startswith(ROUTING_KEY)
     )
 
 
@@ -178,12 +153,13 @@ def repair(pipeline: Pipeline, source: Taskcluster, first: dt.date, last: dt.dat
     gaps = pipeline.archive.queues.open_gaps()
     # Before anything is filed, which makes days stale.
     report.left_open = {gap.id: why for gap in gaps if (why := _not_yet(pipeline, gap)) is not None}
-    given_up = _given_up(pipeline, min([first, *(gap.since.date() - _LIFE for gap in gaps)]))
+    since = min([first, *(gap.since.date() - _LIFE for gap in gaps)])
+    hopeless = beyond_repair(_set_aside(pipeline, since))
     of_gaps = [task for gap in gaps for task in _without_run_in(pipeline, gap)]
     found = _each_once(
         [
             *missing(pipeline, first, last),
-            *(task for task in of_gaps if task.task_id not in given_up),
+            *(task for task in of_gaps if task.task_id not in hopeless),
         ]
     )
     for task in found:
@@ -323,7 +299,7 @@ def _undefined_in(pipeline: Pipeline, gap: Gap) -> list[str]:
     asked = set(pipeline.archive.definitions.pending().since)
     asked.update(
         item.routing_key
-        for item in pipeline.in_quarantine(gap.since.date())
+        for item in _set_aside(pipeline, gap.since.date())
         if item.exchange == definitions.EXCHANGE
     )
     found: list[str] = rows["task_id"].to_pylist()
@@ -346,13 +322,11 @@ def _is_of_definitions(gap: Gap) -> bool:
     return gap.queue.rpartition("/")[2] == TASK_DEFINED.rpartition("/")[2]
 
 
-def _given_up(pipeline: Pipeline, since: dt.date) -> frozenset[str]:
-    """Tasks of which repair has put something in quarantine."""
-    return frozenset(
-        item.routing_key.split(".")[1]
-        for item in pipeline.in_quarantine(since)
-        if item.routing_key.startswith(ROUTING_KEY)
-    )
+def _set_aside(pipeline: Pipeline, since: dt.date) -> list[Item]:
+    """What is in quarantine, also what somebody has accepted: the queue would not say more."""
+    quarantine = pipeline.archive.quarantine
+    replayed = quarantine.replayed_ids()
+    return [item for item in quarantine.items(since) if item.id not in replayed]
 
 
 def _each_once(found: Iterable[Missing]) -> list[Missing]:

@@ -30,7 +30,6 @@ from google.cloud.monitoring_v3 import TimeSeries
 
 from fxci_assets import cli, deployments
 from fxci_assets.archive.quarantine import Item
-from fxci_assets.drain import DrainReport
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.amqp import PulseError
 from fxci_assets.resources.cloud_monitoring import CloudMonitoring
@@ -373,7 +372,7 @@ def test_a_drain_that_finds_a_queue_gone_fails_and_says_what_to_do(
     pulse.waiting = [message(body(task_id(1), [run()]))]
     result = invoke(tmp_path, "pulse", "drain", env=LOCAL)
     assert error_of(result).startswith(f"the queue {QUEUE} was gone and is declared again; ")
-    assert "fxci-etl gaps close" in result.stderr
+    assert "is missing: run fxci-etl repair, which fills and closes the gap" in result.stderr
     assert result.stdout.startswith("1 messages received, 1 filed under 1 days, ")
     assert invoke(tmp_path, "pulse", "drain", env=LOCAL).exit_code == 0
 
@@ -392,30 +391,6 @@ def test_not_even_the_most_talkative_drain_tells_the_password(tmp_path: Path) ->
         "fxci-etl: 127.0.0.1:1: connection refused; check pulse.host and pulse.port"
     )
     assert "hunter2" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("terminal", "output"),
-    [
-        (False, "1,500 messages, 500 a second\n"),
-        # The line is rewritten, and gone before the next is printed.
-        (True, "\r1,500 messages, 500 a second\x1b[K\r\x1b[K"),
-    ],
-)
-def test_progress(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    terminal: bool,
-    output: str,
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    now = iter([0.0, 0.1, 10.1, 10.2])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    report = DrainReport(received=1_500, seconds=3.0)
-    with cli.Progress() as progress:
-        for _ in range(3):
-            progress(report)
-    assert capsys.readouterr().err == output
 
 
 def piped(folder: Path, *arguments: str, env: Mapping[str, str], lines: int) -> tuple[int, str]:
@@ -1169,6 +1144,7 @@ def test_status_shows_it_all(tmp_path: Path, pulse: MemoryPulse) -> None:
     line.archive.queues.record_drained(QUEUE, RECEIVED)
     early = message(body(task_id(5), [run(0, "1970-01-01T00:00:00Z")]))
     line.drain(MemoryPulse([message(body(task_id(3), [run()])), early], missing=[QUEUE]))
+    line.archive.definitions.add_pending({task_id(6): RECEIVED, task_id(7): line.clock()})
     [gap] = line.archive.queues.open_gaps()
     pulse.waiting = [message(b"")] * 1_200
     result = invoke(tmp_path, "status", env=LOCAL)
@@ -1180,9 +1156,10 @@ def test_status_shows_it_all(tmp_path: Path, pulse: MemoryPulse) -> None:
         "stale          task_runs_v1 2026-04-13: inputs changed",
         "stale          tasks_v2 2026-04-13: inputs changed",
         "stale days     2",
+        "definitions    2 pending, the oldest since 2026-04-14 06:00:00 UTC",
         "quarantine     resolved-before-first-partition: 1",
         "quarantine     unreadable: 2",
-        "in quarantine  3 not replayed",
+        "in quarantine  3",
         f"gap            {QUEUE}@2026-04-14T06:00:00.000000Z until "
         f"{gap.found_at:%Y-%m-%d %H:%M:%S} UTC",
         "open gaps      1",
@@ -1196,7 +1173,8 @@ def test_status_before_anything_was_done(tmp_path: Path, pulse: MemoryPulse) -> 
     assert result.stdout.splitlines()[3:] == [
         "newest event   none",
         "stale days     0",
-        "in quarantine  0 not replayed",
+        "definitions    0 pending",
+        "in quarantine  0",
         "open gaps      0",
     ]
     assert list(tmp_path.iterdir()) == []
@@ -1228,7 +1206,7 @@ def test_status_names_what_it_cannot_find_out_and_shows_the_rest(
 def test_status_without_credentials(seeded: Path) -> None:
     result = invoke(seeded, "status", env=LOCAL)
     assert error_of(result).startswith("queues: FXCI_ETL_PULSE_USER is not set ")
-    assert "in quarantine  2 not replayed\n" in result.stdout
+    assert "in quarantine  2\n" in result.stdout
 
 
 # --- query ----------------------------------------------------------------------------------------
@@ -1471,9 +1449,33 @@ def test_a_replay_that_fails_in_part(tmp_path: Path) -> None:
     assert ids[b"{"] in invoke(tmp_path, "quarantine", "list", env=env).stdout
 
 
+def test_what_is_accepted_leaves_the_list_and_says_why(tmp_path: Path) -> None:
+    seed(tmp_path)
+    id, other = quarantined(tmp_path).values()
+    result = invoke(tmp_path, "quarantine", "accept", id, "--why", "a test of ours", env=LOCAL)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{id} accepted\n", "")
+    assert [item.id for item in pipeline(tmp_path).in_quarantine()] == [other]
+    [listed] = invoke(tmp_path, "quarantine", "list", env=LOCAL).stdout.splitlines()
+    assert listed.startswith(other)
+    all_ = invoke(tmp_path, "quarantine", "list", "--all", env=LOCAL).stdout.splitlines()
+    assert {line[:16]: line.partition("accepted: ")[2] for line in all_} == {
+        id: "a test of ours",
+        other: "",
+    }
+    invoke(tmp_path, "quarantine", "accept", other, "--why", "\x1b[2J", env=LOCAL)
+    assert "accepted: \\x1b[2J" in invoke(tmp_path, "quarantine", "list", "--all", env=LOCAL).stdout
+
+
+def test_an_empty_quarantine_is_called_so_beside_the_list(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "quarantine", "list", env=LOCAL)
+    assert (result.stdout, result.stderr) == ("", "nothing is in quarantine\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        ("accept nothing --why fine", "no item in quarantine with an id that begins nothing"),
+        ("accept nothing", "Missing option '--why'."),
         ("show nothing", "no item in quarantine with an id that begins nothing"),
         ("replay nothing", "no item in quarantine with an id that begins nothing"),
         ("replay a b --body {body}", "--body goes with one ID"),
@@ -1522,9 +1524,18 @@ def test_gaps_are_listed_and_closed(tmp_path: Path) -> None:
     assert usage_error_of(result) == "Missing option '--why'."
     result = invoke(tmp_path, "gaps", "close", id, "--why", "nothing failed then", env=LOCAL)
     assert (result.exit_code, result.stdout) == (0, f"{id} closed\n")
-    assert invoke(tmp_path, "gaps", "list", env=LOCAL).stdout == ""
+    result = invoke(tmp_path, "gaps", "list", env=LOCAL)
+    assert (result.stdout, result.stderr) == ("", "no gap is open\n")
     result = invoke(tmp_path, "gaps", "close", id, "--why", "again", env=LOCAL)
     assert usage_error_of(result) == f"no open gap {id}"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["gaps list", "gaps close x --why y", "quarantine list", "quarantine replay x"]
+)
+def test_what_is_said_of_simulated_data_is_called_so(tmp_path: Path, arguments: str) -> None:
+    result = invoke(tmp_path, *arguments.split(), env=SANDBOX)
+    assert result.stderr.splitlines()[0] == SIMULATED_NOTICE
 
 
 # --- sandbox --------------------------------------------------------------------------------------

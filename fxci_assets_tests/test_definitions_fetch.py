@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxci_assets import definitions_fetch
-from fxci_assets.archive import Archive, definitions
+from fxci_assets.archive import Archive
 from fxci_assets.archive.store import LocalStore, Store
 from fxci_assets.builders.definitions import DefinitionsBuilder
 from fxci_assets.definitions_fetch import DefinitionsReport, fetch_definitions, fetch_named
@@ -481,7 +481,7 @@ def test_two_at_once_do_no_harm_in_any_order_of_their_steps(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(definitions_fetch, "_TOGETHER", 1)
-        patch.setattr(definitions, "_AT_ONCE", 1)
+        patch.setattr("fxci_assets.archive.store._AT_ONCE", 1)
         fetching = eventful()
         content = store_of(fetching).content
         turns = Turns(order)

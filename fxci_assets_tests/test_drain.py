@@ -142,3 +142,8 @@ def test_what_a_drain_says_of_itself(archive: Archive) -> None:
     described = drained(archive, pulse).describe()
     assert described.startswith("2 messages received, 1 filed under 1 days, 1 to quarantine, in ")
     assert described.endswith("the queues are empty")
+
+
+def test_a_report_says_how_fast_a_drain_is() -> None:
+    assert DrainReport(received=1_500, seconds=3.0).rate() == "1,500 messages, 500 a second"
+    assert DrainReport().rate() == "0 messages, 0 a second"

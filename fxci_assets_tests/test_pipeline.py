@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from fxci_assets import repair, uptime
 from fxci_assets.archive import Archive
-from fxci_assets.archive.events import ArchiveError
+from fxci_assets.archive.files import ArchiveError
+from fxci_assets.archive.quarantine import Item
 from fxci_assets.archive.store import LocalStore, Store
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.drain import DrainLimits
@@ -25,6 +28,7 @@ from fxci_assets.pipeline import Overdue, Pipeline, RebuildsFailed, Refused, utc
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import BatchLimits, Message
 from fxci_assets.tables import TASK_RUNS, TASKS, Table
+from fxci_assets.taskcluster import definitions
 from fxci_assets_tests.events import (
     DAY,
     FIRST_DAY,
@@ -264,6 +268,22 @@ def test_a_message_in_quarantine_is_mended_and_replayed(pipeline: Pipeline) -> N
     assert pipeline.in_quarantine() == []
     pipeline.rebuild_stale()
     assert ids(pipeline, TASK_RUNS) == [task_id(1)]
+
+
+@pytest.mark.parametrize(
+    ("exchange", "advice"),
+    [
+        (uptime.EXCHANGE, "fetch the day again (fxci-etl metric export --date …)"),
+        (definitions.EXCHANGE, "there is nothing to replay, only to accept"),
+        (repair.EXCHANGE, "there is nothing to replay, only to accept"),
+    ],
+)
+def test_what_is_no_message_is_not_replayed_and_it_is_said_what_to_do(
+    pipeline: Pipeline, exchange: str, advice: str
+) -> None:
+    item = Item("reason", exchange, "key", RECEIVED, b"{}", RECEIVED)
+    with pytest.raises(Refused, match=re.escape(f"from {exchange}: ") + ".*" + re.escape(advice)):
+        pipeline.replay(item, None)
 
 
 def test_a_mended_message_that_is_still_only_partly_usable_stays(pipeline: Pipeline) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from fxci_assets import quality
-from fxci_assets.archive.quarantine import Item, Replayed
+from fxci_assets.archive.quarantine import Accepted, Item, Replayed
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.quality import Finding
 from fxci_assets.tables import TASK_RUNS, TASKS, Column, Counted, Mode, Table
@@ -147,6 +147,12 @@ def test_a_domain_lets_null_pass_where_the_column_is_nullable() -> None:
         assert quality.conditions(table) == {"size": expected}
 
 
+def test_many_keys_leave_room_for_conditions(project: Project) -> None:
+    project.write(TASK_RUNS, DAY, *[run_row(n, state="lost") for n in range(25)] * 2)
+    finding = quality.rows_are_valid(project.pipeline, TASK_RUNS, [DAY])
+    assert (len(finding.cases), finding.cases[0]["rows"]) == (20, 50)
+
+
 def test_rows_are_valid_tells_of_keys_and_of_values(project: Project) -> None:
     project.write(TASK_RUNS, DAY, run_row(1, state="lost"), run_row(1, state="lost"))
     finding = quality.rows_are_valid(project.pipeline, TASK_RUNS, [DAY])
@@ -225,6 +231,21 @@ def test_runs_that_messages_tell_differently(project: Project) -> None:
     assert later.passed
 
 
+def test_the_records_of_other_days_are_not_read(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.drain(completed(1))
+    project.pipeline.rebuild_stale()
+    [record] = (project.root / "sandbox/archive/built").glob(f"*/task_runs_v1/{DAY}")
+    record.write_bytes(b"damaged")
+    what = counted(TASK_RUNS, "conflicting_runs")
+    assert quality.nothing_was_counted(project.pipeline, TASK_RUNS, what, DAY, DAY).passed
+    assert "is damaged" in caplog.text
+    caplog.clear()
+    assert quality.nothing_was_counted(project.pipeline, TASK_RUNS, what, NEXT_DAY, NEXT_DAY).passed
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("name", "unusual"),
     [
@@ -293,15 +314,19 @@ def test_quarantine_is_quiet_up_to_its_bound(project: Project) -> None:
     assert quality.quarantine_is_quiet(project.pipeline, FIRST_DAY, 3).passed
     assert quality.quarantine_is_quiet(project.pipeline, FIRST_DAY, 2) == Finding(
         False,
-        "3 messages came to quarantine within 24 hours and were not replayed; up to 2 are expected",
+        "3 messages came to quarantine within 24 hours and are still there; up to 2 are expected",
         [{"reason": "unreadable", "messages": 3}],
     )
 
 
-def test_what_was_replayed_does_not_count(project: Project) -> None:
-    item = quarantined(project, 1, dt.timedelta(hours=1))
+def test_what_was_replayed_or_accepted_does_not_count(project: Project) -> None:
+    quarantine = project.pipeline.archive.quarantine
+    replayed, accepted = (quarantined(project, n, dt.timedelta(hours=1)) for n in (1, 2))
+    assert not quality.quarantine_is_quiet(project.pipeline, FIRST_DAY, 1).passed
+    quarantine.mark_replayed(replayed.id, Replayed(project.now, True))
+    assert quality.quarantine_is_quiet(project.pipeline, FIRST_DAY, 1).passed
     assert not quality.quarantine_is_quiet(project.pipeline, FIRST_DAY, 0).passed
-    project.pipeline.archive.quarantine.mark_replayed(item.id, Replayed(project.now, True))
+    quarantine.accept(accepted.id, Accepted(project.now, "a test of ours"))
     assert quality.quarantine_is_quiet(project.pipeline, FIRST_DAY, 0).passed
 
 
@@ -320,7 +345,8 @@ def test_a_gap_is_open_until_it_is_closed(project: Project) -> None:
     project.drain()
     assert quality.no_gap_is_open(project.pipeline) == Finding(
         False,
-        "1 gaps are open: a queue was gone, and what was published meanwhile is missing",
+        "1 gaps are open: a queue was gone, and what was published meanwhile is missing; run "
+        "fxci-etl repair, which fills and closes them",
         [{"gap": "queue/test/task-failed@2026-04-14T06:00:00.000000Z", "until": project.now}],
         [RECEIVED.date()],
     )

@@ -12,6 +12,7 @@ import pytest
 
 from fxci_assets import repair
 from fxci_assets.archive import Archive
+from fxci_assets.archive.quarantine import Accepted
 from fxci_assets.archive.records import Gap
 from fxci_assets.archive.store import LocalStore
 from fxci_assets.builders.definitions import DefinitionsBuilder
@@ -20,13 +21,8 @@ from fxci_assets.definitions_fetch import fetch_definitions
 from fxci_assets.drain import DrainLimits, DrainReport, file_messages
 from fxci_assets.pipeline import LOOK_BACK, Pipeline
 from fxci_assets.pipeline import Clock as Now
-from fxci_assets.repair import (
-    RepairReport,
-    message_of,
-    missing,
-    no_definition_is_gone,
-    nothing_is_missing,
-)
+from fxci_assets.quality import no_definition_is_gone, nothing_is_missing
+from fxci_assets.repair import RepairReport, message_of, missing
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import BatchLimits
 from fxci_assets.resources.taskcluster import Taskcluster, TaskclusterError
@@ -88,6 +84,12 @@ class Case:
 
     def fetch(self) -> None:
         fetch_definitions(self.queue, self.pipeline.archive, FIRST_DAY, FIRST_DAY, 60, self.clock)
+
+    def accept(self) -> None:
+        """Somebody accepts all that is in quarantine."""
+        for item in self.pipeline.in_quarantine():
+            why = Accepted(self.clock(), "deleted on purpose")
+            self.pipeline.archive.quarantine.accept(item.id, why)
 
     def tell(self, *bodies: bytes, name: str = "task-completed") -> None:
         """Messages come, and are built."""
@@ -186,6 +188,16 @@ class TestATaskWithoutARun:
         case.clock.now += dt.timedelta(days=1)
         case.repair()
         assert len(case.queue.asked_statuses) == 1
+
+    def test_that_was_accepted_is_neither_counted_nor_asked_for(self, case: Case) -> None:
+        case.define(ONE)
+        case.repair()
+        case.accept()
+        found = nothing_is_missing(case.pipeline, FIRST_DAY, case.today())
+        assert found.passed
+        assert found.summary.endswith("0 others it could not find")
+        assert case.repair().found == {}
+        assert case.quarantined() == []
 
     @pytest.mark.parametrize(
         ("told", "reason"),
@@ -381,6 +393,8 @@ def test_a_definition_that_never_shows_is_found(case: Case) -> None:
     found = no_definition_is_gone(case.pipeline, FIRST_DAY)
     assert (found.passed, found.cases) == (False, [{"task": TWO}])
     assert found.summary.endswith("0 are pending")
+    case.accept()
+    assert no_definition_is_gone(case.pipeline, FIRST_DAY).passed
 
 
 def test_the_messages_of_repair_are_as_the_published_schemas_say() -> None:

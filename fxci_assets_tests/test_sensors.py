@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from fxci_assets import deployments
+from fxci_assets.attempts import REBUILD_TAG, given_up
 from fxci_assets.builders.derived import DERIVED
 from fxci_assets.builders.tasks import TaskBuilder
-from fxci_assets.sensors import REBUILD_TAG, given_up
 from fxci_assets.settings import Rebuild, Settings
 from fxci_assets.tables import (
     TASK_RUN_COSTS,

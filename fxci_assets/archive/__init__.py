@@ -1,9 +1,9 @@
 """Durable files: what was received, what could not be used, and the state of queues and rebuilds.
 
-`store` makes bytes durable; `events`, `definitions`, `uptime`, `baseline`, `quarantine` and
-`records` say what lies in the files. Files of events, definitions and uptime are append-only: never
-rewritten, renamed over or compacted, and removed only when they have been kept for as long as is
-set. What their contents mean is `fxci_assets.taskcluster` and
+`store` makes bytes durable; `files` is what all files have in common; `events`, `definitions`,
+`uptime`, `baseline`, `quarantine` and `records` say what lies in them. Files of events, definitions
+and uptime are append-only: never rewritten, renamed over or compacted, and removed only when they
+have been kept for as long as is set. What their contents mean is `fxci_assets.taskcluster` and
 `fxci_assets.uptime`.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from fxci_assets.archive.baseline import Baseline
 from fxci_assets.archive.definitions import DefinitionFiles
-from fxci_assets.archive.events import EventFiles, days_of
+from fxci_assets.archive.events import EventFiles
+from fxci_assets.archive.files import days_of
 from fxci_assets.archive.quarantine import Quarantine
 from fxci_assets.archive.records import BuildRecords, QueueRecords
 from fxci_assets.archive.store import Store

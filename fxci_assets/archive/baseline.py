@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import msgspec
 import pyarrow as pa
 
-from fxci_assets.archive.events import days_of, from_parquet, to_parquet
+from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
 from fxci_assets.archive.store import Store
 from fxci_assets.tables import Table, arrow_schema
 
@@ -91,7 +91,7 @@ class Baseline:
         return _first_of_each_key(rows, table).cast(schema)
 
     def _of(self, table: Table, day: dt.date) -> str:
-        return f"{self._folder}/{table.name}/date={day.isoformat()}"
+        return folder_of(f"{self._folder}/{table.name}", day)
 
 
 def _first_of_each_key(rows: pa.Table, table: Table) -> pa.Table:

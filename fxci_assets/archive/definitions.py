@@ -22,15 +22,14 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
 
-from fxci_assets.archive.events import days_of, from_parquet, to_parquet
-from fxci_assets.archive.store import Store
+from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
+from fxci_assets.archive.store import Store, at_once
 
 DEFINITION_SCHEMA = pa.schema(
     [
@@ -45,10 +44,6 @@ _FOLDER = "task_definitions"
 _TOLD = f"{_FOLDER}/told"
 _PENDING = f"{_FOLDER}/pending"
 _FORMAT = b"task_definitions/1"
-
-_AT_ONCE = 16
-"""Small files that are read at once: one after the other, the hundreds of a day would each wait
-for an object store's answer."""
 
 
 class Definition(NamedTuple):
@@ -86,7 +81,7 @@ class DefinitionFiles:
         data = to_parquet(pa.table(columns, schema=DEFINITION_SCHEMA), _FORMAT)
         fetched_at = min(definition.fetched_at for definition in definitions).astimezone(dt.UTC)
         name = f"{fetched_at:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex}.parquet"
-        self._store.create(f"{_folder(day)}/{name}", data)
+        self._store.create(f"{folder_of(_FOLDER, day)}/{name}", data)
 
     def days(self) -> list[dt.date]:
         """The days under which any are filed, ascending."""
@@ -95,7 +90,9 @@ class DefinitionFiles:
     def files(self, day: dt.date) -> list[str]:
         """Names of the day's files, sorted. Files are never changed, so that the names stand for
         the contents."""
-        return [name for name in self._store.files(_folder(day)) if name.endswith(".parquet")]
+        return [
+            name for name in self._store.files(folder_of(_FOLDER, day)) if name.endswith(".parquet")
+        ]
 
     def read(self, day: dt.date, files: Sequence[str]) -> Iterator[pa.Table]:
         """The definitions in some of the day's files, in parts that are small in memory.
@@ -103,27 +100,26 @@ class DefinitionFiles:
         Raises ArchiveError where one cannot be read.
         """
         for name in files:
-            path = f"{_folder(day)}/{name}"
+            path = f"{folder_of(_FOLDER, day)}/{name}"
             yield from from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
 
     def told_files(self, day: dt.date) -> list[str]:
         """Names of the files of events, of a day of receipt, that were looked at."""
-        return self._store.files(_told(day))
+        return self._store.files(folder_of(_TOLD, day))
 
     def told_tasks(self, day: dt.date, files: Sequence[str]) -> pa.ChunkedArray:
         """The tasks that some of these files tell were defined."""
-        paths = [f"{_told(day)}/{name}" for name in files]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            chunks = [
-                pa.array(msgspec.json.decode(data, type=list[str]), pa.string())
-                for data in pool.map(self._store.read, paths)
-            ]
+        paths = [f"{folder_of(_TOLD, day)}/{name}" for name in files]
+        chunks = [
+            pa.array(msgspec.json.decode(data, type=list[str]), pa.string())
+            for data in at_once(self._store.read, paths)
+        ]
         return pa.chunked_array(chunks, pa.string())
 
     def record_told(self, day: dt.date, file: str, tasks: Collection[str]) -> None:
         """A file of events was looked at, and each of the tasks is taken care of. To record it
         again changes nothing."""
-        self._store.replace(f"{_told(day)}/{file}", msgspec.json.encode(list(tasks)))
+        self._store.replace(f"{folder_of(_TOLD, day)}/{file}", msgspec.json.encode(list(tasks)))
 
     def pending(self) -> Pending:
         """The tasks that were asked for and not returned."""
@@ -153,11 +149,3 @@ class DefinitionFiles:
         self.add_pending(left)
         for name in pending.files:
             self._store.remove(f"{_PENDING}/{name}")
-
-
-def _folder(day: dt.date) -> str:
-    return f"{_FOLDER}/date={day.isoformat()}"
-
-
-def _told(day: dt.date) -> str:
-    return f"{_TOLD}/date={day.isoformat()}"

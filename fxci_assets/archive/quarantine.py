@@ -1,8 +1,9 @@
-"""What could not be used, with its reason, until somebody mends and replays it.
+"""What could not be used, with its reason, until somebody mends and replays it, or accepts it.
 
-`quarantine/date=<day of receipt>/<unique>.parquet` and `quarantine/replayed/<id>`. An item is
-known by the SHA-256 of its body and its reason: the same message for the same reason is one item,
-however often it came or a day was rebuilt. Why a message is unusable is decided elsewhere.
+`quarantine/date=<day of receipt>/<unique>.parquet`, `quarantine/replayed/<id>` and
+`quarantine/accepted/<id>`. An item is known by the SHA-256 of its body and its reason: the same
+message for the same reason is one item, however often it came or a day was rebuilt. Why a message
+is unusable is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from fxci_assets.archive.events import days_of, from_parquet, to_parquet
-from fxci_assets.archive.store import Store
+from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
+from fxci_assets.archive.store import Store, at_once
 
 _FOLDER = "quarantine"
-_REPLAYED = "quarantine/replayed"
+_REPLAYED = f"{_FOLDER}/replayed"
+_ACCEPTED = f"{_FOLDER}/accepted"
 _FORMAT = b"quarantine/1"
 _SCHEMA = pa.schema(
     [
@@ -59,8 +61,15 @@ class Replayed(msgspec.Struct, frozen=True):
     mended: bool
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """That an item is to stay unusable, and why that does no harm."""
+
+    accepted_at: dt.datetime
+    why: str
+
+
 class Quarantine:
-    """The items, and which of them were replayed."""
+    """The items, and which of them were replayed or accepted."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -80,7 +89,7 @@ class Quarantine:
             ]
             data = to_parquet(pa.Table.from_pylist(rows, _SCHEMA), _FORMAT)
             try:
-                self._store.create(f"{_FOLDER}/date={day.isoformat()}/{name}.parquet", data)
+                self._store.create(f"{folder_of(_FOLDER, day)}/{name}.parquet", data)
             except FileExistsError:
                 continue
 
@@ -98,7 +107,7 @@ class Quarantine:
         self.add(new)
 
     def _rows(self, day: dt.date, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-        folder = f"{_FOLDER}/date={day.isoformat()}"
+        folder = folder_of(_FOLDER, day)
         for name in self._store.files(folder):
             path = f"{folder}/{name}"
             data, uri = self._store.read(path), self._store.uri(path)
@@ -124,12 +133,29 @@ class Quarantine:
                     seen.add(item.id)
                     yield item
 
-    def replayed(self) -> dict[str, Replayed]:
-        """The items that were replayed, by id."""
-        return {
-            id: msgspec.json.decode(self._store.read(f"{_REPLAYED}/{id}"), type=Replayed)
-            for id in self._store.files(_REPLAYED)
-        }
+    def open_items(self, since: dt.date = dt.date.min) -> Iterator[Item]:
+        """Those of the items that were neither replayed nor accepted."""
+        settled = self.replayed_ids() | self._accepted_ids()
+        return (item for item in self.items(since) if item.id not in settled)
+
+    def replayed_ids(self) -> frozenset[str]:
+        """The ids of the items that were replayed; what their files hold is for people."""
+        return frozenset(self._store.files(_REPLAYED))
 
     def mark_replayed(self, id: str, replayed: Replayed) -> None:
         self._store.replace(f"{_REPLAYED}/{id}", msgspec.json.encode(replayed))
+
+    def accepted(self) -> dict[str, Accepted]:
+        """The items that were accepted, by id."""
+        ids = sorted(self._accepted_ids())
+        files = at_once(self._store.read, [f"{_ACCEPTED}/{id}" for id in ids])
+        return {
+            id: msgspec.json.decode(data, type=Accepted)
+            for id, data in zip(ids, files, strict=True)
+        }
+
+    def _accepted_ids(self) -> frozenset[str]:
+        return frozenset(self._store.files(_ACCEPTED))
+
+    def accept(self, id: str, accepted: Accepted) -> None:
+        self._store.replace(f"{_ACCEPTED}/{id}", msgspec.json.encode(accepted))

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fxci_assets.archive.events import days_of
+from fxci_assets.archive.files import days_of
 from fxci_assets.archive.store import Store
 from fxci_assets.freshness import Built, Mark
 
@@ -52,8 +52,9 @@ class Gap(msgspec.Struct, frozen=True):
     def describe(self) -> str:
         return (
             f"the queue {self.queue} was gone and is declared again; what came between "
-            f"{self.since:%Y-%m-%d %H:%M:%S} and {self.found_at:%Y-%m-%d %H:%M:%S} UTC is missing "
-            "until the gap is closed (fxci-etl gaps close)"
+            f"{self.since:%Y-%m-%d %H:%M:%S} and {self.found_at:%Y-%m-%d %H:%M:%S} UTC is missing: "
+            "run fxci-etl repair, which fills and closes the gap, or, where nothing is missing, "
+            "fxci-etl gaps close"
         )
 
 
@@ -162,7 +163,7 @@ class BuildRecords:
 
     def remembering(self) -> BuildRecords:
         """These records, each read at most once: for one look at many days, where a table's
-        inputs are weeks of others' records."""
+        inputs are weeks of others' records, or several checks ask about the same."""
         return _Remembering(self._store, self._target)
 
     def _marks(self, table: str, day: dt.date) -> str:
@@ -174,6 +175,9 @@ class _Remembering(BuildRecords):
         super().__init__(store, target)
         self._seen: dict[tuple[str, dt.date], Built | None] = {}
         self._marked: dict[str, frozenset[dt.date]] = {}
+
+    def remembering(self) -> BuildRecords:
+        return self
 
     def built(self, table: str, day: dt.date) -> Built | None:
         key = (table, day)

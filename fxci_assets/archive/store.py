@@ -8,10 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fxci_assets import durable
+
+_AT_ONCE = 16
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+
+def at_once(ask: Callable[[Asked], Answer], each: Iterable[Asked]) -> list[Answer]:
+    """What is answered for each, in their order, by something that reads a small file or a few. One
+    after the other, hundreds of them would each wait for an object store."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(ask, each))
 
 
 class Store(Protocol):

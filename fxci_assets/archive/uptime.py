@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from fxci_assets.archive.events import ArchiveError, days_of, from_parquet, to_parquet
+from fxci_assets.archive.files import ArchiveError, days_of, folder_of, from_parquet, to_parquet
 from fxci_assets.archive.store import Store
 
 _FOLDER = "worker_metrics"
@@ -54,7 +54,7 @@ class UptimeFetches:
         name = f"{fetched_at:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex}.parquet"
         columns = [[fetched_at] * len(rows), *zip(*rows, strict=True)]
         data = to_parquet(pa.table(columns, schema=_SCHEMA), _FORMAT)
-        self._store.create(f"{_folder(day)}/{name}", data)
+        self._store.create(f"{folder_of(_FOLDER, day)}/{name}", data)
         return name
 
     def days(self) -> list[dt.date]:
@@ -64,11 +64,13 @@ class UptimeFetches:
     def files(self, day: dt.date) -> list[str]:
         """Names of the day's files, the newest fetch last. Files are never changed, so that the
         names stand for the contents."""
-        return [name for name in self._store.files(_folder(day)) if name.endswith(".parquet")]
+        return [
+            name for name in self._store.files(folder_of(_FOLDER, day)) if name.endswith(".parquet")
+        ]
 
     def read(self, day: dt.date, name: str) -> Fetch:
         """One of the day's fetches. Raises ArchiveError where its file cannot be read."""
-        path = f"{_folder(day)}/{name}"
+        path = f"{folder_of(_FOLDER, day)}/{name}"
         uri = self._store.uri(path)
         fetched_at: dt.datetime | None = None
         answers: dict[str, list[bytes]] = {}
@@ -81,7 +83,3 @@ class UptimeFetches:
         if fetched_at is None:
             raise ArchiveError(f"{uri} holds no answer of any project")
         return Fetch(fetched_at, answers)
-
-
-def _folder(day: dt.date) -> str:
-    return f"{_FOLDER}/date={day.isoformat()}"

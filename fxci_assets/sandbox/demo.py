@@ -16,11 +16,11 @@ import pyarrow as pa
 from fxci_assets import deployments, printing
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.definitions import build_defs
-from fxci_assets.fetch import fetched_from
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.sandbox import SIMULATED_NOTICE
 from fxci_assets.settings import Settings, SettingsError
 from fxci_assets.tables import TABLES
+from fxci_assets.uptime_fetch import complete_at
 
 # So that the UI lists the runs under the jobs of the code location.
 _LOCATION = {".dagster/repository": "__repository__@fxci_assets"}
@@ -149,7 +149,7 @@ def _dollars(pipeline: Pipeline, first: dt.date, last: dt.date) -> pa.Table:
 def _last_over(pipeline: Pipeline) -> dt.date:
     """The last day that is over, and of which the uptime is complete."""
     yesterday = pipeline.today() - dt.timedelta(days=1)
-    is_complete = pipeline.clock() >= fetched_from(yesterday)
+    is_complete = pipeline.clock() >= complete_at(yesterday)
     return yesterday if is_complete else yesterday - dt.timedelta(days=1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fxci_assets.archive.definitions import Definition, DefinitionFiles
-from fxci_assets.archive.events import ArchiveError
+from fxci_assets.archive.files import ArchiveError
 from fxci_assets.archive.store import LocalStore
 from fxci_assets_tests.definitions import FETCHED
 from fxci_assets_tests.events import DAY, NEXT_DAY, task_id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fxci_assets.archive.events import EVENT_SCHEMA, ArchiveError, EventFiles, to_parquet
+from fxci_assets.archive.events import EVENT_SCHEMA, EventFiles
+from fxci_assets.archive.files import ArchiveError, to_parquet
 from fxci_assets.archive.store import Store
 from fxci_assets_tests.events import DAY, NEXT_DAY, events
 
@@ -31,6 +32,13 @@ def test_each_write_is_a_new_file_of_its_day(files: EventFiles) -> None:
     assert files.days() == [DAY, NEXT_DAY]
     assert len(files.files(DAY)) == 2
     assert all(name.startswith("20260414T060000Z-") for name in files.files(DAY))
+
+
+def test_the_name_of_a_file_tells_when_it_was_received(files: EventFiles) -> None:
+    files.write(DAY, events(b"1"))
+    [name] = files.files(DAY)
+    assert files.received_on(name) == NEXT_DAY
+    assert files.received_on("copied-by-hand.parquet") is None
 
 
 def test_only_the_files_that_were_asked_for_are_read(files: EventFiles) -> None:

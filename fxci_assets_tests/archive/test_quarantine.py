@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from fxci_assets.archive.quarantine import Item, Quarantine, Replayed
+from fxci_assets.archive.quarantine import Accepted, Item, Quarantine, Replayed
 from fxci_assets.archive.store import Store
 from fxci_assets_tests.events import DAY, RECEIVED
 
@@ -51,7 +51,24 @@ def test_items_since_a_day(quarantine: Quarantine) -> None:
 
 
 def test_what_was_replayed_is_known(quarantine: Quarantine) -> None:
-    replayed = Replayed(RECEIVED, mended=True)
-    quarantine.mark_replayed(item().id, replayed)
-    assert quarantine.replayed() == {item().id: replayed}
+    quarantine.mark_replayed(item().id, Replayed(RECEIVED, mended=True))
+    assert quarantine.replayed_ids() == {item().id}
     assert list(quarantine.items()) == []
+
+
+def test_what_was_accepted_is_known_and_why(quarantine: Quarantine) -> None:
+    accepted = Accepted(RECEIVED, "the task was deleted")
+    quarantine.accept(item().id, Accepted(RECEIVED, "no idea"))
+    quarantine.accept(item().id, accepted)
+    assert quarantine.accepted() == {item().id: accepted}
+    assert quarantine.replayed_ids() == frozenset()
+
+
+def test_items_are_open_until_they_are_replayed_or_accepted(quarantine: Quarantine) -> None:
+    bodies = b"replayed", b"accepted", b"open"
+    replayed, accepted, left = (item(body) for body in bodies)
+    quarantine.add([replayed, accepted, left])
+    quarantine.mark_replayed(replayed.id, Replayed(RECEIVED, mended=False))
+    quarantine.accept(accepted.id, Accepted(RECEIVED, "a test of ours"))
+    assert list(quarantine.open_items()) == [left]
+    assert {i.body for i in quarantine.items()} == {*bodies}

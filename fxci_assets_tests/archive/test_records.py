@@ -65,6 +65,17 @@ def test_builds_are_recorded_by_table_and_day(archive: Archive) -> None:
     assert archive.builds.built_days("tasks_v2") == [DAY]
 
 
+def test_a_look_at_many_days_sees_each_record_once_as_it_was(archive: Archive) -> None:
+    first, second = Built("v", "d", 7, RECEIVED), Built("w", "e", 8, RECEIVED)
+    look = archive.builds.remembering()
+    archive.builds.record("tasks_v2", DAY, first)
+    assert look.built("tasks_v2", DAY) == first
+    archive.builds.record("tasks_v2", DAY, second)
+    assert look.built("tasks_v2", DAY) == first
+    assert look.remembering().built("tasks_v2", DAY) == first
+    assert archive.builds.remembering().built("tasks_v2", DAY) == second
+
+
 def test_builds_of_another_target_are_not_ours(archive: Archive, store: Store) -> None:
     archive.builds.record("tasks_v2", DAY, Built("v", "d", 7, RECEIVED))
     other = Archive.over(store, "project.shadow")

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from fxci_assets.archive.events import ArchiveError, from_parquet, to_parquet
+from fxci_assets.archive.files import ArchiveError, from_parquet, to_parquet
 from fxci_assets.archive.store import Store
 from fxci_assets.archive.uptime import Fetch, UptimeFetches
 from fxci_assets_tests.events import DAY, NEXT_DAY, RECEIVED

@@ -116,7 +116,7 @@ def test_after_a_gap_the_days_are_reported_and_the_run_fails(
     assert not run.success
     assert (
         "the queue queue/test/task-failed was gone and is declared again; what came between "
-        "2026-04-14 06:00:00 and 2026-04-14 06:20:00 UTC is missing until the gap is closed"
+        "2026-04-14 06:00:00 and 2026-04-14 06:20:00 UTC is missing: run fxci-etl repair, "
     ) in failures(run)
     assert counts(instance) == {"2026-04-13": (0, 1, 0), "2026-04-14": (1, 0, 0)}
     # Nothing is built on what is not whole by this run; the sensor builds it.

@@ -1,4 +1,4 @@
-"""Fetch: a day's uptime from Cloud Monitoring, whole or not at all.
+"""Fetch a day's uptime from Cloud Monitoring, whole or not at all.
 
 What an answer means is `fxci_assets.uptime`; that it is archived before a table is built from it,
 `fxci_assets.pipeline`.
@@ -18,8 +18,8 @@ SETTLING = dt.timedelta(minutes=10)
 """After a day has ended. A sample is up to 240 s late (the metric's descriptor: ingestDelay)."""
 
 
-def fetched_from(day: dt.date) -> dt.datetime:
-    """The moment from which a day's uptime can be fetched."""
+def complete_at(day: dt.date) -> dt.datetime:
+    """When Cloud Monitoring knows all of a day's uptime."""
     return dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC) + SETTLING
 
 
