@@ -77,6 +77,13 @@ class DrainReport:
     ended: Literal["empty", "messages", "seconds"] = "empty"
     """Why it ended: the queues were empty by their own count, or a bound was reached."""
     seconds: float = 0.0
+    floor: dt.date = dt.date.min
+    """The first day that is built."""
+
+    @property
+    def too_early(self) -> int:
+        """Messages filed under days that are never built; they may be filed under others too."""
+        return sum(counts.filed for day, counts in self.days.items() if day < self.floor)
 
     def day(self, day: dt.date) -> DayCounts:
         return self.days.setdefault(day, DayCounts())
@@ -93,10 +100,12 @@ class DrainReport:
             "messages": "the bound on messages was reached",
             "seconds": "the bound on seconds was reached",
         }[self.ended]
+        kept = f"; {self.too_early:,} tell of days before {self.floor}, which are not built"
         return (
             f"{self.received:,} messages received, {self.filed:,} filed under "
             f"{sum(1 for counts in self.days.values() if counts.filed)} days, "
             f"{self.aside:,} to quarantine, in {self.seconds:.1f} s; {why}"
+            f"{kept if self.too_early else ''}"
         )
 
 

@@ -187,6 +187,7 @@ class Pipeline:
         if self.takeover is not None:
             self.takeover.run()
         report = drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
+        report.floor = self.floor()
         if self.retention is not None:
             # Not of the newest day before the floor, which a build may still be reading.
             self.archive.forget(self.today() - self.retention - dt.timedelta(days=1))

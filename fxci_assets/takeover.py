@@ -155,6 +155,7 @@ def import_failed_events(
     messages = [Message(_exchange(entry.data), "imported", bytes(entry.data)) for entry in entries]
     if messages:
         file_messages(messages, clock(), archive, first_day, report)
+        _log.info("of the old job's failed messages, %s", report.describe())
     return report
 
 

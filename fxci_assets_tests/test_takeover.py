@@ -203,11 +203,16 @@ def test_late_messages_on_both_sides_of_the_floor(pipeline: Pipeline, old: OldJo
     old.left(TASK_RUNS, 8, old_run(1, ago(8)), old_run(2, ago(8)))
     old.left(TASK_RUNS, 7, old_run(3, ago(8, "23:59")))
     take_over(pipeline)
-    drain(
-        pipeline,
-        message(body(task_id(2), [run(0, f"{before}T23:59:59.999Z")], {"kind": "x"})),
-        message(body(task_id(4), [run(0, f"{FLOOR}T00:00:00Z")], {"kind": "x"})),
+    early = message(body(task_id(2), [run(0, f"{before}T23:59:59.999Z")], {"kind": "x"}))
+    report = pipeline.drain(
+        MemoryPulse(
+            [early, message(body(task_id(4), [run(0, f"{FLOOR}T00:00:00Z")], {"kind": "x"}))]
+        )
     )
+    assert report.describe().endswith(
+        "; the queues are empty; 1 tell of days before 2026-04-07, which are not built"
+    )
+    pipeline.rebuild_stale()
     assert runs(pipeline) == [
         (task_id(1), 0, before, "the old job"),
         (task_id(2), 0, before, "the old job"),

@@ -87,6 +87,7 @@ def pulse_events(
                 "received_in_drain": report.received,
                 "quarantined_in_drain": sum(report.quarantined.values()),
                 "quarantine_reasons": dg.MetadataValue.json(report.quarantined),
+                "filed_before_the_first_day_in_drain": report.too_early,
                 "ended": report.ended,
                 "drain_seconds": round(report.seconds, 3),
             },
