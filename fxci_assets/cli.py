@@ -303,13 +303,14 @@ def _newest_event(pipeline: Pipeline) -> Lines:
 
 
 def _stale_days(pipeline: Pipeline) -> Lines:
-    stale = pipeline.stale()
+    found = pipeline.stale_or_waiting()
+    stale = [day for day in found if day.refusal is None]
     for day in stale[:20]:
         yield "stale", f"{day.table.name} {day.day}: {day.reason}"
     if len(stale) > 20:
         yield "stale", f"and {len(stale) - 20:,} more"
     yield "stale days", f"{len(stale):,}"
-    waiting = pipeline.waiting()
+    waiting = [day for day in found if day.refusal is not None]
     for day in waiting[:20]:
         yield "waiting", f"{day.table.name} {day.day}: {day.refusal}"
     if waiting:

@@ -304,13 +304,13 @@ class Pipeline:
     ) -> list[StaleDay]:
         """The days up to today that must be rebuilt, and can be, oldest first; of all tables or of
         some, from `since` or from the floor."""
-        return [one for one in self._stale(since, tables) if one.refusal is None]
+        return [one for one in self.stale_or_waiting(since, tables) if one.refusal is None]
 
-    def waiting(self, since: dt.date | None = None) -> list[StaleDay]:
-        """The days that must be rebuilt and cannot be, because not all is there that they need."""
-        return [one for one in self._stale(since, None) if one.refusal is not None]
-
-    def _stale(self, since: dt.date | None, tables: Collection[Table] | None) -> list[StaleDay]:
+    def stale_or_waiting(
+        self, since: dt.date | None = None, tables: Collection[Table] | None = None
+    ) -> list[StaleDay]:
+        """The same with the days that cannot be rebuilt yet, because not all is there that they
+        need: these have a refusal."""
         found: list[StaleDay] = []
         first = max(self.floor(), since) if since else self.floor()
         now = self.clock()

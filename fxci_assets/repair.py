@@ -35,6 +35,7 @@ from fxci_assets.taskcluster import definitions
 from fxci_assets.taskcluster.messages import (
     DECODE_ERRORS,
     EXCHANGE_PREFIX,
+    LIFE,
     RESOLVED_STATES,
     TASK_DEFINED,
 )
@@ -54,9 +55,6 @@ IN_A_GAP = "without a run since a queue was gone"
 
 _LATE = dt.timedelta(days=1)
 """After its deadline, before a task counts as lost: messages come late."""
-
-_LIFE = dt.timedelta(days=6)
-"""From a task's creation until its last run is resolved: a deadline is at most five days ahead."""
 
 _DRIFT = dt.timedelta(minutes=15)
 """By which `created`, by the clock of whoever created the task, may differ from the queue's."""
@@ -124,7 +122,7 @@ def missing(pipeline: Pipeline, first: dt.date, last: dt.date) -> list[Missing]:
     that are missing themselves; by id. Without those whose rows may only be still to be built, and
     those that are beyond repair."""
     found = [*_without_run(pipeline, first, last), *_without_task(pipeline, first, last)]
-    stale = {stale.day for stale in pipeline.stale(first - _LIFE, [TASKS, TASK_RUNS])}
+    stale = {stale.day for stale in pipeline.stale(first - LIFE, [TASKS, TASK_RUNS])}
     hopeless = beyond_repair(_set_aside(pipeline, first))
     return [
         task
@@ -153,7 +151,7 @@ def repair(pipeline: Pipeline, source: Taskcluster, first: dt.date, last: dt.dat
     gaps = pipeline.archive.queues.open_gaps()
     # Before anything is filed, which makes days stale.
     report.left_open = {gap.id: why for gap in gaps if (why := _not_yet(pipeline, gap)) is not None}
-    since = min([first, *(gap.since.date() - _LIFE for gap in gaps)])
+    since = min([first, *(gap.since.date() - LIFE for gap in gaps)])
     hopeless = beyond_repair(_set_aside(pipeline, since))
     of_gaps = [task for gap in gaps for task in _without_run_in(pipeline, gap)]
     found = _each_once(
@@ -205,7 +203,7 @@ def _without_run(pipeline: Pipeline, first: dt.date, last: dt.date) -> Iterator[
         {
             "first": first,
             "last": last,
-            "last_run": last + _LIFE + _DAY,
+            "last_run": last + LIFE + _DAY,
             "passed": pipeline.clock() - _LATE,
         },
     )
@@ -220,7 +218,7 @@ _RUN_TASKS = "SELECT DISTINCT task_id FROM {} WHERE submission_date BETWEEN @fir
 def _without_task(pipeline: Pipeline, first: dt.date, last: dt.date) -> Iterator[Missing]:
     """Tasks that have a run on the days and no row of their own, which is on the day of run 0. Of
     the first days that are built that may be an earlier one, so that they are not looked at."""
-    first = max(first, pipeline.floor() + _LIFE)
+    first = max(first, pipeline.floor() + LIFE)
     rows = pipeline.warehouse.query(
         "SELECT runs.task_id, runs.day, definitions.task_id IS NOT NULL AS defined FROM ("
         "SELECT task_id, MAX(submission_date) AS day "
@@ -231,11 +229,11 @@ def _without_task(pipeline: Pipeline, first: dt.date, last: dt.date) -> Iterator
         f"LEFT JOIN (SELECT taskId AS task_id FROM {_name(pipeline, TASK_DEFINITIONS)} "
         "WHERE submission_date BETWEEN @born AND @last) AS definitions "
         "ON definitions.task_id = runs.task_id WHERE tasks.task_id IS NULL",
-        {"first": first, "last": last, "born": first - _LIFE},
+        {"first": first, "last": last, "born": first - LIFE},
     )
     for row in rows.to_pylist():
         day = row["day"]
-        yield Missing(row["task_id"], NO_TASK, day, day - _LIFE, day, defined=row["defined"])
+        yield Missing(row["task_id"], NO_TASK, day, day - LIFE, day, defined=row["defined"])
 
 
 def _without_run_in(pipeline: Pipeline, gap: Gap) -> Iterator[Missing]:
@@ -244,7 +242,7 @@ def _without_run_in(pipeline: Pipeline, gap: Gap) -> Iterator[Missing]:
     if _is_of_definitions(gap):
         return
     today = pipeline.today()
-    born = gap.since - _LIFE
+    born = gap.since - LIFE
     rows = pipeline.warehouse.query(
         "SELECT defined.task_id, defined.created FROM ("
         f"SELECT taskId AS task_id, created FROM {_name(pipeline, TASK_DEFINITIONS)} "
@@ -281,7 +279,7 @@ def _undefined_in(pipeline: Pipeline, gap: Gap) -> list[str]:
     whose definition was never asked for."""
     if not _is_of_definitions(gap):
         return []
-    last = min(pipeline.today(), gap.found_at.date() + _LIFE)
+    last = min(pipeline.today(), gap.found_at.date() + LIFE)
     rows = pipeline.warehouse.query(
         "SELECT DISTINCT runs.task_id FROM ("
         f"SELECT task_id FROM {_name(pipeline, TASK_RUNS)} "
@@ -292,7 +290,7 @@ def _undefined_in(pipeline: Pipeline, gap: Gap) -> list[str]:
         {
             "first": gap.since.date(),
             "last": last,
-            "born": gap.since.date() - _LIFE,
+            "born": gap.since.date() - LIFE,
             "since": gap.since - _DRIFT,
         },
     )
@@ -309,10 +307,10 @@ def _undefined_in(pipeline: Pipeline, gap: Gap) -> list[str]:
 def _not_yet(pipeline: Pipeline, gap: Gap) -> str | None:
     """Why not all of a gap can be repaired now, or None."""
     until = gap.found_at.date()
-    for stale in pipeline.stale(gap.since.date() - _LIFE, [TASK_RUNS, TASK_DEFINITIONS]):
+    for stale in pipeline.stale(gap.since.date() - LIFE, [TASK_RUNS, TASK_DEFINITIONS]):
         if stale.day <= until:
             return f"{stale.table.name} of {stale.day} is still to be built"
-    resolved = gap.found_at + _LIFE
+    resolved = gap.found_at + LIFE
     if _is_of_definitions(gap) and pipeline.clock() < resolved:
         return f"what was defined then is known by its runs, of which the last come by {resolved}"
     return None

@@ -28,14 +28,14 @@ from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.resources.pulse import Message
 from fxci_assets.resources.warehouse import Warehouse, WarehouseError
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
-from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX
+from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, LIFE
 
 _log = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
 
-DAYS_BACK = 7
-"""A run that is resolved today can be of a task that was created six days ago."""
+DAYS_BACK = LIFE.days + 1
+"""A run that is resolved today can be of a task that was created so long ago, and a day."""
 
 TABLES = (TASK_RUNS, TASKS, TASK_DEFINITIONS)
 """The tables that are taken over."""

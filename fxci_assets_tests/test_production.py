@@ -379,6 +379,42 @@ class TestTakeover:
 # --- what goes wrong
 
 
+@pytest.mark.parametrize(
+    ("function", "call"),
+    [
+        pytest.param("archive.events:EventFiles.write", 2, id="amid the files of a batch"),
+        pytest.param("resources.amqp:_Session.ack", 1, id="archived, not acknowledged"),
+        pytest.param("archive.definitions:DefinitionFiles.record_told", 1, id="fetched, not told"),
+        pytest.param("pipeline:Pipeline.rebuild_stale", 1, id="drained, nothing rebuilt"),
+        pytest.param(
+            "resources.bigquery_warehouse:BigQueryWarehouse.write_partition", 2, id="one written"
+        ),
+        pytest.param("archive.records:BuildRecords.record", 1, id="written, not recorded"),
+        pytest.param("archive.records:BuildRecords.remove_mark", 1, id="recorded, still marked"),
+    ],
+)
+def test_a_drain_that_died_is_made_good_by_the_next(
+    broker: Broker, production: Production, function: str, call: int
+) -> None:
+    """As locally (`test_faults`), over a bucket and BigQuery."""
+    production.drain()  # there is nothing to take over
+    numbers = range(1, 13)
+    publish(broker, [one for n in numbers for one in told(n, ago(n % 3), runs=2)])
+    killed = production.run(*DRAIN, program=dies_at(function, call))
+    assert killed.code == -signal.SIGKILL, killed
+
+    production.drain()
+
+    assert production.user.waiting() == [0] * 4
+    ids = [task_id(n) for n in numbers]
+    found = production.rows(*TABLES)
+    assert [row["task_id"] for row in found[TASKS.name]] == ids
+    assert [(row["task_id"], row["run_id"]) for row in found[TASK_RUNS.name]] == [
+        (id, run_id) for id in ids for run_id in range(2)
+    ]
+    assert [row["taskId"] for row in found[TASK_DEFINITIONS.name]] == ids
+
+
 class TestFailures:
     def test_days_of_runs_are_built_while_taskcluster_is_down(
         self, broker: Broker, production: Production

@@ -30,6 +30,7 @@ from fxci_assets.tables import (
     Source,
     Table,
 )
+from fxci_assets.taskcluster.messages import LIFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,8 @@ DERIVED: tuple[Derived, ...] = (
         reads=(
             Reads(WORKER_COSTS),
             Reads(WORKER_USAGE),
-            # A run is filed under the day on which it was resolved: a deadline is at most five
-            # days ahead.
-            Reads(TASK_RUNS, after=6),
+            # A run lies under the day on which it was resolved.
+            Reads(TASK_RUNS, after=LIFE.days),
         ),
         follows=WORKER_COSTS,
         needs=(WORKER_COSTS, WORKER_METRICS, WORKER_USAGE),

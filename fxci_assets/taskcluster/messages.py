@@ -24,6 +24,11 @@ TASK_DEFINED = f"{EXCHANGE_PREFIX}task-defined"
 Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 """A timestamp with its zone; the queue writes UTC with milliseconds."""
 
+LIFE = dt.timedelta(days=6)
+"""From a task's creation until its last run is resolved, at most: a deadline is up to five days
+ahead, by the clock of whoever created the task (the queue's createTask), and what it ends has begun
+before it."""
+
 RESOLVED_STATES = frozenset({"completed", "failed", "exception"})
 """The states from which a run never changes again."""
 
