@@ -90,6 +90,12 @@ def pulse_drain(context: Context) -> None:
             _log.info("the drain failed", exc_info=True)
             failed.append(one_line(error))
         try:
+            # Whatever comes of it, what was waiting is safe, and no queue overflows.
+            pipeline.take_over()
+        except Exception as error:
+            _log.info("the tables could not be taken over", exc_info=True)
+            failed.append(one_line(error))
+        try:
             taskcluster = deployments.taskcluster(context.settings)
             say(pipeline.fetch_definitions(taskcluster).describe())
         except Exception as error:

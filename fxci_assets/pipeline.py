@@ -49,7 +49,7 @@ class NotReady(Exception):
     """A day cannot be built yet, and why: its inputs are not all there. One line."""
 
 
-LEFT_FOR_A_WRITE = 0.1
+LEFT_FOR_A_WRITE = 0.3
 """The share of the run limit within which a write is over that was allowed to begin."""
 
 
@@ -182,16 +182,22 @@ class Pipeline:
         progress: Callable[[DrainReport], None] = lambda report: None,
     ) -> DrainReport:
         """Move what is in the queues to the archive, and remove from it what was kept for long
-        enough. Days are not rebuilt by this. Raises what the source raises, and before anything is
-        read what `Takeover.run` does."""
-        if self.takeover is not None:
-            self.takeover.run()
+        enough. Days are not rebuilt by this. Raises what the source raises; and Refused where each
+        message would go to quarantine, because there is no first day yet."""
+        if self.first_day > self.today():
+            raise Refused(f"the first day, {self.first_day} (FXCI_START_DATE), is still to come")
         report = drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
         report.floor = self.floor()
         if self.retention is not None:
             # Not of the newest day before the floor, which a build may still be reading.
             self.archive.forget(self.today() - self.retention - dt.timedelta(days=1))
         return report
+
+    def take_over(self) -> None:
+        """Take the tables over from another job, where that is still to be done: until then their
+        days are refused. Raises what `Takeover.run` does."""
+        if self.takeover is not None:
+            self.takeover.run()
 
     def fetch_definitions(
         self, source: Taskcluster, since: dt.date | None = None

@@ -197,7 +197,9 @@ def _without_run(pipeline: Pipeline, first: dt.date, last: dt.date) -> Iterator[
     rows = pipeline.warehouse.query(
         "SELECT defined.task_id, defined.created, defined.deadline FROM ("
         f"SELECT taskId AS task_id, created, deadline FROM {_name(pipeline, TASK_DEFINITIONS)} "
-        "WHERE submission_date BETWEEN @first AND @last AND deadline < @passed) AS defined "
+        "WHERE submission_date BETWEEN @first AND @last AND deadline < @passed "
+        # Those that were taken over may lie under a later day, and their runs before it.
+        "AND created >= @since) AS defined "
         f"LEFT JOIN ({_RUN_TASKS.format(_name(pipeline, TASK_RUNS))}) AS runs "
         "ON runs.task_id = defined.task_id WHERE runs.task_id IS NULL",
         {
@@ -205,6 +207,7 @@ def _without_run(pipeline: Pipeline, first: dt.date, last: dt.date) -> Iterator[
             "last": last,
             "last_run": last + LIFE + _DAY,
             "passed": pipeline.clock() - _LATE,
+            "since": dt.datetime.combine(first, dt.time(), dt.UTC),
         },
     )
     for row in rows.to_pylist():

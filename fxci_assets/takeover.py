@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxci_assets import sql
@@ -27,8 +28,9 @@ from fxci_assets.archive.store import Store
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.resources.pulse import Message
 from fxci_assets.resources.warehouse import Warehouse, WarehouseError
-from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
-from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, LIFE
+from fxci_assets.tables import TABLES as ALL_TABLES
+from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Mode, Table, arrow_schema
+from fxci_assets.taskcluster.messages import DECODE_ERRORS, EXCHANGE_PREFIX, LIFE, Instant
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,12 @@ DAYS_BACK = LIFE.days + 1
 
 TABLES = (TASK_RUNS, TASKS, TASK_DEFINITIONS)
 """The tables that are taken over."""
+
+GUESSED = "guessed"
+"""The column of a row that is kept under its own day for want of a better one."""
+
+_FILE_BYTES = 64_000_000
+"""Of rows in memory, before they are compressed into a file."""
 
 FAILED_EVENTS = "failed-pulse-events-bigquery.json"
 """What the old job had acknowledged and could not store, in the bucket."""
@@ -86,77 +94,146 @@ class Takeover:
         """Take over the rows of the last days, and what the old job could not store. Nothing is
         done where that is done.
 
-        Raises TakeoverError where it must wait, or where a file of the old job cannot be read; and
-        what the warehouse and the archive raise. Then it is to be run again.
+        Raises TakeoverError where it must wait, or where what the old job left is not what it
+        should be; and what the warehouse and the archive raise. Then it is to be run again.
         """
         if not self.is_due():
             return
+        self._check_tables()
+        # Of the tables that are taken over first, which are read below.
+        self.warehouse.ensure_tables(TABLES)
+        try:
+            self.warehouse.ensure_tables([table for table in ALL_TABLES if table not in TABLES])
+        except WarehouseError as error:
+            # Others may write their days, and who writes them will meet it.
+            _log.warning("%s", error)
+        import_failed_tasks(self.archive, self.bucket, self.clock)
+        filed = import_failed_events(self.archive, self.bucket, self.first_day, self.clock)
+        # Last: it records the floor, and then none of this is done again.
+        keep_rows(
+            self.archive, self.warehouse, self.names, self.first_day, self.clock().date(), filed
+        )
+
+    def _check_tables(self) -> None:
+        there = [table for table in TABLES if self.warehouse.exists(table)]
         for table in TABLES:
+            renamed = not self.names[table.name].endswith(f".{table.name}")
+            if there and table not in there and renamed:
+                raise TakeoverError(
+                    f"there is no table {self.names[table.name]}, and there is "
+                    f"{self.names[there[0].name]}: check the name in "
+                    f"FXCI_ETL_BIGQUERY_TABLES_…, or make the table if it is to be a new one"
+                )
+        for table in there:
             if self.warehouse.has_unsettled_rows(table):
                 raise TakeoverError(
-                    f"{self.warehouse.name(table)} cannot be taken over yet: rows were streamed to "
+                    f"{self.names[table.name]} cannot be taken over yet: rows were streamed to "
                     "it that are in no partition, and no write of one would replace them; pause "
                     "the old job, and drain again when they have settled, up to 90 minutes later"
                 )
-        import_failed_tasks(self.archive, self.bucket, self.clock)
-        import_failed_events(self.archive, self.bucket, self.first_day, self.clock)
-        try:
-            self.warehouse.ensure_tables()
-        except WarehouseError as error:
-            # It may be about tables of which others write the days, and who writes will meet it.
-            _log.warning("%s", error)
-        # Last: it records the floor, and then none of this is done again.
-        keep_rows(self.archive, self.warehouse, TABLES, self.names, self.clock().date())
 
 
 def keep_rows(
     archive: Archive,
     warehouse: Warehouse,
-    tables: Sequence[Table],
     names: Mapping[str, str],
+    first_day: dt.date,
     today: dt.date,
+    told: Collection[str] = (),
 ) -> dt.date:
     """Keep the rows of the last days, and record the floor, which is none where the tables are
-    empty or not there, as those of a second deployment. Returns it.
+    empty, as those of a second deployment. Returns it.
 
-    Raises what the warehouse and the archive raise; then nothing has been taken over.
+    Of a task whose run 0 is not among the rows it is not known on which day its row belongs: it is
+    kept under its own, unless the task is one of those `told`, whose messages are filed.
+
+    Raises TakeoverError where rows lack what is required, and what the warehouse and the archive
+    raise; then nothing has been taken over.
     """
-    last = archive.baseline.begin(today)
-    first = last - dt.timedelta(days=DAYS_BACK)
-    left = [table for table in tables if warehouse.partitions(table)]
+    began = archive.baseline.begin(today)
+    # One that was broken off goes on with the same first day, under which rows may be kept, and up
+    # to today, for the old job may have gone on.
+    first = max(began - dt.timedelta(days=DAYS_BACK), first_day)
+    last = max(began, today)
+    left = [table for table in TABLES if warehouse.partitions(table)]
     for table in left:
-        query = sql.text(f"takeover/{table.name}.sql", names)
-        for number in range(DAYS_BACK + 1):
+        for number in range((last - first).days + 1):
             partition = first + dt.timedelta(days=number)
-            rows = warehouse.query(query, {"day": partition, "first": first, "last": last})
-            columns = [column.name for column in table.columns]
-            # Its own day too where it keeps none: it must be built anew, without the rows that
-            # are kept elsewhere.
-            for day in sorted({partition, *pc.unique(rows["kept_under"]).to_pylist()}):
-                of_day = rows.filter(pc.equal(rows["kept_under"], day)).select(columns)
-                archive.baseline.write(table, day, partition, of_day)
-            _log.info("%s %s: %d rows taken over", table.name, partition, len(rows))
-    floor = first if left else dt.date.min
-    archive.baseline.finish(floor)
-    return floor
+            parameters = {"day": partition, "first": first, "last": last}
+            kept = _keep_partition(archive, warehouse, names, table, partition, parameters, told)
+            _log.info("%s %s: %d rows taken over", table.name, partition, kept)
+    return archive.baseline.finish(first if left else dt.date.min)
+
+
+def _keep_partition(
+    archive: Archive,
+    warehouse: Warehouse,
+    names: Mapping[str, str],
+    table: Table,
+    partition: dt.date,
+    parameters: Mapping[str, dt.date],
+    told: Collection[str],
+) -> int:
+    """Keep the rows of a partition. Returns how many these are."""
+    columns = [column.name for column in table.columns]
+    # Its own day too where it keeps none: it must be built anew, without the rows that are kept
+    # elsewhere.
+    archive.baseline.write(table, partition, partition, 0, arrow_schema(table).empty_table())
+    rows = warehouse.stream(sql.text(f"takeover/{table.name}.sql", names), parameters)
+    kept = 0
+    for number, part in enumerate(_by_size(rows), start=1):
+        for column in table.columns:
+            missing = part[column.name].null_count
+            if column.mode is Mode.REQUIRED and missing:
+                raise TakeoverError(
+                    f"{names[table.name]} of {partition} has {missing} rows without "
+                    f"{column.name}, which is required: mend or delete them, and drain again"
+                )
+        certain = _certain(part, told)
+        for day in pc.unique(certain["kept_under"]).to_pylist():
+            of_day = certain.filter(pc.equal(certain["kept_under"], day)).select(columns)
+            archive.baseline.write(table, day, partition, number, of_day)
+        kept += len(certain)
+    return kept
+
+
+def _certain(rows: pa.Table, told: Collection[str]) -> pa.Table:
+    """The rows without those whose day is guessed and told by messages, which make a row of it."""
+    if GUESSED not in rows.column_names:
+        return rows
+    is_told = pc.is_in(rows["task_id"], value_set=pa.array(told, pa.string()))
+    return rows.filter(pc.invert(pc.and_(rows[GUESSED], is_told)))
+
+
+def _by_size(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in parts of some size, for few files that are small in memory."""
+    group: list[pa.Table] = []
+    for part in parts:
+        group.append(part)
+        if sum(one.nbytes for one in group) >= _FILE_BYTES:
+            yield pa.concat_tables(group)
+            group = []
+    if group:
+        yield pa.concat_tables(group)
 
 
 def import_failed_events(
     archive: Archive, bucket: Store, first_day: dt.date, clock: Callable[[], dt.datetime]
-) -> DrainReport:
+) -> Collection[str]:
     """File the messages that the old job acknowledged and could not store; their file stays where
-    it is. They have lost their exchange, which their task's state tells.
+    it is. They have lost their exchange, which their task's state tells. Returns the tasks whose
+    run 0 they tell.
 
     Filing them again changes nothing. Raises TakeoverError where the file is not a list of
     messages.
     """
-    report = DrainReport()
     entries = _left_behind(bucket, FAILED_EVENTS, list[_Failed], "messages")
     messages = [Message(_exchange(entry.data), "imported", bytes(entry.data)) for entry in entries]
     if messages:
+        report = DrainReport()
         file_messages(messages, clock(), archive, first_day, report)
         _log.info("of the old job's failed messages, %s", report.describe())
-    return report
+    return frozenset(filter(None, (_first_run_of(message.body) for message in messages)))
 
 
 def import_failed_tasks(archive: Archive, bucket: Store, clock: Callable[[], dt.datetime]) -> int:
@@ -189,8 +266,15 @@ class _Failed(msgspec.Struct):
     data: msgspec.Raw
 
 
+class _Run(msgspec.Struct):
+    run_id: int = msgspec.field(name="runId")
+    resolved: Instant | None = None
+
+
 class _Status(msgspec.Struct):
     state: str
+    task_id: str = msgspec.field(name="taskId", default="")
+    runs: list[_Run] = []
 
 
 class _Event(msgspec.Struct):
@@ -202,7 +286,17 @@ def _exchange(body: msgspec.Raw) -> str:
     finds out what is wrong with it."""
     try:
         state = msgspec.json.decode(body, type=_Event).status.state
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         state = "exception"
     kind = state if state in ("completed", "failed") else "exception"
     return f"{EXCHANGE_PREFIX}task-{kind}"
+
+
+def _first_run_of(body: bytes) -> str | None:
+    """The task of a message that tells when its run 0 was resolved, or None."""
+    try:
+        status = msgspec.json.decode(body, type=_Event).status
+    except DECODE_ERRORS:
+        return None
+    resolved = any(run.run_id == 0 and run.resolved for run in status.runs)
+    return status.task_id if resolved else None

@@ -40,14 +40,14 @@ class Place:
     """Ends the names of tables in a dataset that others use too."""
     made: list[str] = field(default_factory=list)
 
-    def warehouse(self, *tables: Table, **options: object) -> BigQueryWarehouse:
+    def warehouse(self, *_: Table, **options: object) -> BigQueryWarehouse:
+        """It needs not be told its tables, as one of local files is."""
         patience = Patience(first_pause=0.01) if self.server else Patience()
         options = {"patience": patience, **options}
         return BigQueryWarehouse(
             self.clients,
             self.project,
             self.dataset,
-            tables=tables,
             **options,  # type: ignore[arg-type]
         )
 

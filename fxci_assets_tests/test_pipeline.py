@@ -244,6 +244,15 @@ def test_a_day_ahead_of_the_clock_waits_for_its_day(pipeline: Pipeline, clock: C
     assert len(stale(pipeline)) == 2
 
 
+def test_nothing_is_read_before_the_first_day_has_come(pipeline: Pipeline) -> None:
+    """Each message would go to quarantine."""
+    early = dataclasses.replace(pipeline, first_day=NEXT_DAY + dt.timedelta(days=1))
+    source = MemoryPulse([completed(1)])
+    with pytest.raises(Refused, match=r"2026-04-15 \(FXCI_START_DATE\), is still to come"):
+        early.drain(source)
+    assert len(source.waiting) == 1
+
+
 def test_a_day_without_messages_is_built_empty_when_it_is_asked_for(pipeline: Pipeline) -> None:
     assert [made.rows for made in pipeline.rebuild(TaskBuilder.tables, DAY)] == [0, 0]
     assert stale(pipeline) == []

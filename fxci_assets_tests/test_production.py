@@ -326,7 +326,7 @@ class TestTakeover:
         before = old.rows(*TABLES)
         bigquery.script("jobs.insert", None, Refusal(403, "accessDenied", "not yours"))
         assert "not yours" in refused(old.run(*DRAIN))
-        assert old.user.waiting() == [2, 0, 0, 2]
+        assert old.user.waiting() == [0] * 4  # no queue overflows meanwhile
         # Whoever else would build the days, with the few rows that are archived by now.
         days = ("--from", f"{ago(3):%Y-%m-%d}", "--to", f"{ago(0):%Y-%m-%d}")
         assert "not taken over" in refused(old.run("rebuild", *days, TASK_RUNS.name))
@@ -343,8 +343,7 @@ class TestTakeover:
         line = refused(old.run(*DRAIN))
         assert f"{old.dataset}.tasks_v2 cannot be taken over yet: rows were streamed" in line
         assert old.rows(*TABLES) == before
-        assert old.user.waiting() == [2, 0, 0, 2]
-        assert old.archive.events.days() == []
+        assert old.user.waiting() == [0] * 4  # no queue overflows meanwhile
         bigquery.tables.streamed.remove(streamed)
         old.drain()
         every_row_once(old)

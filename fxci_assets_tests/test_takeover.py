@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -89,7 +90,7 @@ def old(pipeline: Pipeline) -> OldJob:
 
 def take_over(pipeline: Pipeline, today: dt.date = TODAY) -> dt.date:
     return takeover.keep_rows(
-        pipeline.archive, pipeline.warehouse, TaskBuilder.tables, NAMES, today
+        pipeline.archive, pipeline.warehouse, NAMES, pipeline.first_day, today
     )
 
 
@@ -298,6 +299,111 @@ def test_a_takeover_that_is_broken_off_begins_again_with_the_same_days(
     assert [task for task, *_ in runs(pipeline)] == sorted([task_id(n) for n in (1, 2, 3)])
 
 
+def test_one_that_is_taken_up_much_later_keeps_what_the_old_job_did_meanwhile(
+    pipeline: Pipeline, old: OldJob
+) -> None:
+    """It failed, and the old job was set again for ten days."""
+    pipeline.archive.baseline.begin(TODAY)
+    old.left(TASK_RUNS, 0, old_run(1, ago(0, "01:00")))
+    old.left(TASK_RUNS, -9, *(old_run(number, ago(-9)) for number in (2, 3, 4)))
+    later = TODAY + dt.timedelta(days=10)
+    clock = dt.datetime.combine(later, dt.time(6), dt.UTC)
+    then = dataclasses.replace(pipeline, clock=lambda: clock)
+    assert take_over(then, later) == FLOOR
+    late = message(body(task_id(4), [run(0, f"{ago(-9):%Y-%m-%dT%H:%M:%SZ}")], {"kind": "x"}))
+    source = MemoryPulse([late])
+    source.received_at = clock
+    then.drain(source)
+    then.rebuild_stale()
+    assert [(task, who) for task, _, _, who in runs(then)] == [
+        (task_id(1), "the old job"),
+        (task_id(2), "the old job"),
+        (task_id(3), "the old job"),
+        (task_id(4), "scheduled"),
+    ]
+
+
+def test_no_row_is_kept_before_the_first_day(pipeline: Pipeline, old: OldJob) -> None:
+    """Under which no day is built, so that it would be lost."""
+    started = dataclasses.replace(pipeline, first_day=days_ago(2))
+    old.left(TASK_RUNS, 1, old_run(1, ago(3)), old_run(2, ago(1)))
+    assert take_over(started) == days_ago(2)
+    started.rebuild_stale()
+    assert [(task, day) for task, _, day, _ in runs(started)] == [
+        (task_id(1), days_ago(2)),
+        (task_id(2), days_ago(1)),
+    ]
+
+
+def test_of_two_at_once_the_first_says_where_the_floor_is(pipeline: Pipeline, old: OldJob) -> None:
+    """What the other finds in the tables is what was built since."""
+    assert take_over(pipeline) == dt.date.min
+    old.left(TASK_RUNS, 1, old_run(1, ago(1)))
+    assert take_over(pipeline) == dt.date.min
+
+
+def test_many_rows_are_kept_in_files_of_some_size(
+    pipeline: Pipeline, old: OldJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "_FILE_BYTES", 1)
+    monkeypatch.setattr(
+        LocalWarehouse,
+        "stream",
+        lambda self, *of: (self.query(*of).slice(n, 7) for n in range(0, 43, 7)),
+    )
+    numbers = [11, 3, 38, *range(40)]  # some twice, and in no order
+    old.left(TASK_RUNS, 1, *(old_run(number, ago(1)) for number in numbers))
+    take_over(pipeline)
+    files = pipeline.archive.baseline.files(TASK_RUNS, days_ago(1))
+    assert len(files) == 1 + 7  # one says that the day is to be built anew
+    drain(
+        pipeline, message(body(task_id(8), [run(0, f"{ago(1):%Y-%m-%dT%H:%M:%SZ}")], {"kind": "x"}))
+    )
+    assert [(task, who) for task, _, _, who in runs(pipeline)] == [
+        (task_id(n), "scheduled" if n == 8 else "the old job") for n in range(40)
+    ]
+
+
+class TestATableOfTheOldJob:
+    def test_that_is_not_there_may_be_misspelt(self, pipeline: Pipeline, old: OldJob) -> None:
+        class Missing(LocalWarehouse):
+            def exists(self, table: Table) -> bool:
+                return table != TASKS
+
+        warehouse = Missing(Path("/nowhere"), "project", "dataset")
+        there = dataclasses.replace(of(pipeline), warehouse=warehouse)
+        misspelt = dataclasses.replace(
+            there, names={**NAMES, TASKS.name: "project.dataset.task_v2"}
+        )
+        with pytest.raises(
+            takeover.TakeoverError,
+            match=r"there is no table project\.dataset\.task_v2, and there is "
+            r"project\.dataset\.task_runs_v1: check the name in FXCI_ETL_BIGQUERY_TABLES_",
+        ):
+            misspelt.run()
+        assert misspelt.is_due()
+
+    def test_that_has_rows_without_what_is_required_is_named(
+        self, pipeline: Pipeline, old: OldJob, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may be laxer than it should be, and is then written to all the same."""
+        old.left(TASK_RUNS, 1, old_run(1, ago(1)))
+        query = LocalWarehouse.query
+
+        def without(self: LocalWarehouse, *of: Any, **options: Any) -> pa.Table:  # noqa: ANN401
+            rows = query(self, *of, **options)
+            index = rows.column_names.index("scheduled")
+            return rows.set_column(index, "scheduled", pa.nulls(len(rows), rows["scheduled"].type))
+
+        monkeypatch.setattr(LocalWarehouse, "query", without)
+        with pytest.raises(
+            takeover.TakeoverError,
+            match=r"dataset\.task_runs_v1 of 2026-04-13 has 1 rows without scheduled, which is",
+        ):
+            take_over(pipeline)
+        assert is_due(pipeline)
+
+
 def test_an_archive_in_use_is_not_taken_over(pipeline: Pipeline) -> None:
     assert is_due(pipeline)
     drain(pipeline, message(body(task_id(1), [run(0)], {"kind": "x"})))
@@ -325,10 +431,11 @@ def test_its_failed_messages_are_filed_and_left_in_place(
         b'{"no": "message"}',
     )
     for _ in range(2):
-        report = takeover.import_failed_events(
+        told = takeover.import_failed_events(
             pipeline.archive, bucket, pipeline.first_day, pipeline.clock
         )
-        assert (report.filed, report.quarantined) == (3, {"no-status": 1})
+        assert told == {task_id(n) for n in (1, 2, 3)}
+        assert [item.reason for item in pipeline.in_quarantine()] == ["no-status"]
         pipeline.rebuild_stale()
         assert [task for task, *_ in runs(pipeline)] == sorted(task_id(n) for n in (1, 2, 3))
     exchanges = {
@@ -339,16 +446,33 @@ def test_its_failed_messages_are_filed_and_left_in_place(
     assert bucket.files("") == [takeover.FAILED_EVENTS]
 
 
+def test_a_task_whose_run_it_could_not_store_is_there_once(
+    pipeline: Pipeline, old: OldJob, tmp_path: Path
+) -> None:
+    """It had stored the task's row, on the next day; which day that is of, only the run tells."""
+    old.left(TASKS, 0, old_task(1), old_task(2))
+    bucket = failed(
+        tmp_path,
+        body(task_id(1), [run(0, "2026-04-13T23:55:00Z")], {"kind": "x"}, {"state": "completed"}),
+    )
+    of(pipeline, bucket).run()
+    pipeline.rebuild_stale()
+    assert [(row["task_id"], row["submission_date"]) for row in rows(pipeline, TASKS)] == [
+        (task_id(1), days_ago(1)),
+        (task_id(2), days_ago(0)),  # of this one nothing better is known
+    ]
+
+
 def _exchanges(archive: Archive, day: dt.date) -> Iterable[str]:
     for part in archive.events.read(day, archive.events.files(day)):
         yield from part["exchange"].to_pylist()
 
 
 def test_no_file_of_failed_messages_is_nothing_to_do(pipeline: Pipeline, tmp_path: Path) -> None:
-    report = takeover.import_failed_events(
+    told = takeover.import_failed_events(
         pipeline.archive, LocalStore(tmp_path / "bucket"), pipeline.first_day, pipeline.clock
     )
-    assert report.received == 0
+    assert (list(told), pipeline.archive.events.days()) == ([], [])
 
 
 def test_a_file_of_failed_messages_that_cannot_be_read_is_named(

@@ -1,15 +1,16 @@
 """Rows that another job had left in the tables when this project took them over, and since when.
 
-`baseline/<target>/<table>/date=YYYY-MM-DD/from=<partition>.parquet`, `…/began` and `…/floor`. The
-rows of a day are those that its messages do not tell, because they came before the first drain.
-Which rows these are, and in which order all this is written, is `fxci_assets.takeover`.
+`baseline/<target>/<table>/date=YYYY-MM-DD/from=<partition>-<number>.parquet`, `…/began` and
+`…/floor`. The rows of a day are those that its messages do not tell, because they came before the
+first drain. Which rows these are, and in which order all this is written, is
+`fxci_assets.takeover`; how they are merged with others, `fxci_assets.builders.taken_over`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import msgspec
 import pyarrow as pa
@@ -34,17 +35,21 @@ class Baseline:
         return self._date("began")
 
     def begin(self, today: dt.date) -> dt.date:
-        """Begin a takeover. Returns the day on which it was begun first: one that was broken off
-        goes on with the same days."""
+        """Begin a takeover. Returns the day on which it was begun first, if it was broken off."""
         with contextlib.suppress(FileExistsError):
             self._store.create(f"{self._folder}/began", msgspec.json.encode(today))
         began = self.began()
         assert began is not None
         return began
 
-    def finish(self, floor: dt.date) -> None:
-        """All that is to be kept is kept: from now on days are built from the floor on."""
-        self._store.replace(f"{self._folder}/floor", msgspec.json.encode(floor))
+    def finish(self, floor: dt.date) -> dt.date:
+        """All that is to be kept is kept: from now on days are built from the floor on. Returns the
+        floor, which is another's where that one has finished before."""
+        with contextlib.suppress(FileExistsError):
+            self._store.create(f"{self._folder}/floor", msgspec.json.encode(floor))
+        found = self.floor()
+        assert found is not None
+        return found
 
     def floor(self) -> dt.date | None:
         """The first day that is built, where the tables were taken over."""
@@ -59,10 +64,15 @@ class Baseline:
             return None
         return msgspec.json.decode(data, type=dt.date)
 
-    def write(self, table: Table, day: dt.date, partition: dt.date, rows: pa.Table) -> None:
-        """Keep the rows of a partition that belong to a day, in place of what was kept of them."""
-        data = to_parquet(rows.cast(arrow_schema(table)), _FORMAT)
-        self._store.replace(f"{self._of(table, day)}/from={partition.isoformat()}.parquet", data)
+    def write(
+        self, table: Table, day: dt.date, partition: dt.date, number: int, rows: pa.Table
+    ) -> None:
+        """Keep rows of a partition that belong to a day, in place of what was kept under the same
+        number."""
+        order = [(name, "ascending") for name in table.key]
+        data = to_parquet(rows.cast(arrow_schema(table)).sort_by(order), _FORMAT)
+        name = f"from={partition.isoformat()}-{number:04d}.parquet"
+        self._store.replace(f"{self._of(table, day)}/{name}", data)
 
     def days(self, table: Table) -> list[dt.date]:
         """The days of which rows are kept, ascending."""
@@ -74,30 +84,15 @@ class Baseline:
             return []
         return self._store.files(self._of(table, day))
 
-    def read(self, table: Table, day: dt.date, files: Iterable[str]) -> pa.Table:
-        """The rows in some of a day's files, each key once: the row of the latest partition.
-        Sorted by the key; with the day as their partition."""
+    def read(self, table: Table, day: dt.date, file: str) -> Iterator[pa.Table]:
+        """The rows in one of a day's files, sorted by the key, with the day as their partition; in
+        parts that are small in memory."""
         schema = arrow_schema(table)
-        parts: list[pa.Table] = []
-        # Behind each other, the latest first.
-        for name in sorted(files, reverse=True):
-            path = f"{self._of(table, day)}/{name}"
-            data, uri = self._store.read(path), self._store.uri(path)
-            parts += [part.cast(schema) for part in from_parquet(data, _FORMAT, uri)]
-        rows = pa.concat_tables(parts) if parts else schema.empty_table()
-        days = pa.repeat(pa.scalar(day, pa.date32()), len(rows))
         index = schema.get_field_index(table.partition_column)
-        rows = rows.set_column(index, schema.field(index), days)
-        return _first_of_each_key(rows, table).cast(schema)
+        path = f"{self._of(table, day)}/{file}"
+        for part in from_parquet(self._store.read(path), _FORMAT, self._store.uri(path)):
+            days = pa.repeat(pa.scalar(day, pa.date32()), len(part))
+            yield part.set_column(index, schema.field(index), days).cast(schema)
 
     def _of(self, table: Table, day: dt.date) -> str:
         return folder_of(f"{self._folder}/{table.name}", day)
-
-
-def _first_of_each_key(rows: pa.Table, table: Table) -> pa.Table:
-    numbered = rows.select(list(table.key)).append_column(
-        "number", pa.array(range(len(rows)), pa.int64())
-    )
-    firsts = numbered.group_by(list(table.key), use_threads=False).aggregate([("number", "min")])
-    order = firsts.sort_by([(name, "ascending") for name in table.key])
-    return rows.take(order["number_min"])

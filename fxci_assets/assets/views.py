@@ -44,7 +44,7 @@ def views(settings: Settings) -> Sequence[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> dg.MaterializeResult[None]:
         # A view of a table that is not there cannot be made.
-        pipeline.warehouse.ensure_tables()
+        pipeline.warehouse.ensure_tables(TABLES)
         pipeline.warehouse.ensure_views(queries)
         return dg.MaterializeResult(asset_key=KEY, metadata={"views": sorted(queries)})
 

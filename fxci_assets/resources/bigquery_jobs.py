@@ -87,7 +87,7 @@ class Patience:
 
     request_seconds: float = 60.0
     retry_seconds: float = 90.0
-    job_seconds: float = 180.0
+    job_seconds: float = 840.0  # load jobs are free, and can wait for minutes until they begin
     first_pause: float = 1.0
 
     @classmethod
@@ -128,6 +128,12 @@ class Api:
     def retry(self) -> _Retry:
         """For one request."""
         return self._retry(_is_transient)
+
+    @property
+    def _of_a_job(self) -> _Retry:
+        """For a request for a job that was made: it can be unknown for a moment
+        (https://github.com/googleapis/python-bigquery/issues/2134)."""
+        return self._retry(lambda e: isinstance(e, _errors.NotFound) or _is_transient(e))
 
     @contextlib.contextmanager
     def explained(self, *permissions: str, query: bool = False) -> Iterator[None]:
@@ -183,10 +189,7 @@ class Api:
                 )
             except _errors.Conflict:
                 _log.info("%s: the job %s is there already", self.where, job_id)
-                # It can be unknown for a moment
-                # (https://github.com/googleapis/python-bigquery/issues/2134).
-                patient = self._retry(lambda e: isinstance(e, _errors.NotFound) or _is_transient(e))
-                job = self.client.get_job(job_id, location=location, retry=patient)
+                job = self.client.get_job(job_id, location=location, retry=self._of_a_job)
                 if not isinstance(job, bigquery.LoadJob):
                     raise
                 return job
@@ -236,7 +239,7 @@ class Api:
         pause, longest = _POLL_SECONDS
         # BigQuery does not promise to stop it in time.
         give_up_at = time.monotonic() + self.patience.job_seconds + longest
-        while not job.done(retry=self.retry, timeout=self.patience.request_seconds):
+        while not job.done(retry=self._of_a_job, timeout=self.patience.request_seconds):
             if time.monotonic() > give_up_at:
                 job.cancel(retry=self.retry, timeout=self.patience.request_seconds)
                 raise _JobFailed(

@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ from fxci_assets.resources.bigquery_sql import as_returned, as_rows_of, hash_of,
 from fxci_assets.resources.google_credentials import credentials
 from fxci_assets.resources.warehouse import PartitionWrite, at_once
 from fxci_assets.rows_hash import RowsHash
-from fxci_assets.tables import TABLES, Table
+from fxci_assets.tables import Table
 
 if TYPE_CHECKING:
     from fxci_assets.dialect import Value
@@ -92,7 +92,6 @@ class BigQueryWarehouse:
         project: str,
         dataset: str,
         *,
-        tables: Sequence[Table] = TABLES,
         names: Mapping[str, str] | None = None,
         may_create: bool = True,
         patience: Patience | None = None,
@@ -106,7 +105,6 @@ class BigQueryWarehouse:
         self._clients = clients
         self._project = project
         self._dataset = dataset
-        self._tables = tuple(tables)
         self._names = dict(names or {})
         self._may_create = may_create
         self._patience = patience or Patience()
@@ -232,6 +230,18 @@ class BigQueryWarehouse:
             rows = api.rows(api.query(sql, config))
             return as_returned(rows.to_arrow(create_bqstorage_client=False))
 
+    def stream(self, sql: str, parameters: Mapping[str, Value]) -> Iterator[pa.Table]:
+        config = bigquery.QueryJobConfig(
+            query_parameters=query_parameters(parameters), labels=dict(_APPLICATION)
+        )
+        with (
+            self._api("a query") as api,
+            api.explained("bigquery.jobs.create", "bigquery.tables.getData", query=True),
+        ):
+            # Without a client for the Storage API, these are the pages of the REST API.
+            for batch in api.rows(api.query(sql, config)).to_arrow_iterable():
+                yield as_returned(pa.Table.from_batches([batch]))
+
     def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
         """The bytes that a query would process, at no cost. Raises QueryError as it would."""
         with self._api("a dry run") as api:
@@ -260,6 +270,10 @@ class BigQueryWarehouse:
         # Besides days there are __NULL__ and __UNPARTITIONED__.
         return sorted(dt.date.fromisoformat(id) for id in ids if re.fullmatch(r"\d{8}", id))
 
+    def exists(self, table: Table) -> bool:
+        with self._api(self.name(table)) as api:
+            return self._found(api, self._reference(table)) is not None
+
     def has_unsettled_rows(self, table: Table) -> bool:
         """Rows that were streamed, as the old job did, are in a buffer for up to 90 minutes
         (https://cloud.google.com/bigquery/docs/streaming-data-into-bigquery#dataavailability)."""
@@ -267,9 +281,9 @@ class BigQueryWarehouse:
             found = self._found(api, self._reference(table))
         return found is not None and found.streaming_buffer is not None
 
-    def ensure_tables(self) -> None:
+    def ensure_tables(self, tables: Sequence[Table]) -> None:
         wrong: list[str] = []
-        for table in self._tables:
+        for table in tables:
             try:
                 with self._api(self.name(table)) as api:
                     self._ensure(api, table, anew=True)

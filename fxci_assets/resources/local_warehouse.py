@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +122,9 @@ class LocalWarehouse:
             for path in self._current_files(self._local_name(table))
         ]
 
+    def exists(self, table: Table) -> bool:
+        return True
+
     def has_unsettled_rows(self, table: Table) -> bool:
         return False
 
@@ -134,6 +137,10 @@ class LocalWarehouse:
     ) -> pa.Table:
         return self._query(sql, parameters)
 
+    def stream(self, sql: str, parameters: Mapping[str, Value]) -> Iterator[pa.Table]:
+        for batch in self.query(sql, parameters).to_batches(max_chunksize=10_000):
+            yield pa.Table.from_batches([batch])
+
     def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
         """The size of all files of the tables in the query: which of them a filter leaves out is
         the engine's business."""
@@ -143,7 +150,7 @@ class LocalWarehouse:
         files = (path for name in query.tables for path in self._current_files(name))
         return sum(path.stat().st_size for path in files)
 
-    def ensure_tables(self) -> None:
+    def ensure_tables(self, tables: Sequence[Table]) -> None:
         """Nothing has to be done: a table is what its spec says, with whatever files there are."""
 
     def ensure_views(self, views: Mapping[str, str]) -> None:

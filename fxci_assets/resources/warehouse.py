@@ -8,7 +8,7 @@ BigQuery. What a table is, is `fxci_assets.tables`; when a partition is rebuilt,
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -90,11 +90,14 @@ class Warehouse(Protocol):
         """The result of a SELECT in BigQuery's dialect, of one moment across all its tables. Where
         the engine bills, one that would be billed for more than a maximum is refused."""
 
+    def stream(self, sql: str, parameters: Mapping[str, Value]) -> Iterator[pa.Table]:
+        """The result of a SELECT as of `query`, in parts, for what memory is not to hold."""
+
     def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
         """The bytes that a query would process. Raises what the query would raise."""
 
-    def ensure_tables(self) -> None:
-        """Makes all tables what their specs say, as far as that is ours to do.
+    def ensure_tables(self, tables: Sequence[Table]) -> None:
+        """Makes tables what their specs say, as far as that is ours to do.
 
         Raises WarehouseError, after all were looked at, that names those that are something else.
         """
@@ -104,6 +107,9 @@ class Warehouse(Protocol):
 
     def partitions(self, table: Table) -> Sequence[dt.date]:
         """The days that have a partition, be it empty, ascending."""
+
+    def exists(self, table: Table) -> bool:
+        """Whether there is such a table, be it empty."""
 
     def has_unsettled_rows(self, table: Table) -> bool:
         """Whether the table has rows that are in no partition yet."""

@@ -366,6 +366,14 @@ class TestAQuery:
         }
         assert all(field.nullable for field in result.schema)
 
+    def test_may_come_in_parts(self, tables: Tables) -> None:
+        numbers = range(2_500)  # more than a page of the tests' server
+        tables.write(*(event(id=f"{number:04d}", number=number) for number in numbers))
+        sql = tables.named("SELECT number, routes FROM {events} WHERE day = @day")
+        parts = list(tables.warehouse.stream(sql, {"day": DAY}))
+        assert sorted(n for part in parts for n in part["number"].to_pylist()) == list(numbers)
+        assert {str(part.schema.field("routes").type) for part in parts} == {"list<item: string>"}
+
     def test_without_rows_has_its_types_all_the_same(self, tables: Tables) -> None:
         tables.write(event())
         result = tables.warehouse.query(

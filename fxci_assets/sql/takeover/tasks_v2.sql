@@ -11,7 +11,8 @@ first_runs AS (
 )
 SELECT
   tasks.*,
-  GREATEST(IFNULL(first_runs.resolved_on, tasks.submission_date), @first) AS kept_under
+  GREATEST(IFNULL(first_runs.resolved_on, tasks.submission_date), @first) AS kept_under,
+  first_runs.resolved_on IS NULL AS guessed
 FROM `${tasks_v2}` AS tasks
 LEFT JOIN first_runs ON first_runs.task_id = tasks.task_id
 WHERE tasks.submission_date = @day
