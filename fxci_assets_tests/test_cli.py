@@ -389,7 +389,8 @@ def test_not_even_the_most_talkative_drain_tells_the_password(tmp_path: Path) ->
     done = process(tmp_path, "pulse", "drain", "-vvv", env=env)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
-        "fxci-etl: 127.0.0.1:1: connection refused; check pulse.host and pulse.port"
+        "fxci-etl: 127.0.0.1:1: connection refused; check FXCI_ETL_PULSE_HOST and "
+        "FXCI_ETL_PULSE_PORT"
     )
     assert "hunter2" not in done.stdout + done.stderr
 
@@ -730,7 +731,10 @@ def test_credentials_that_are_none(
 ) -> None:
     env = LOCAL | {"FXCI_ETL_MONITORING_CREDENTIALS": secret}
     result = invoke(tmp_path, "metric", "export", *option, env=env)
-    assert f"monitoring.credentials is {error} a service account's key in JSON" in error_of(result)
+    assert (
+        f"FXCI_ETL_MONITORING_CREDENTIALS is {error} a service account's key in JSON"
+        in error_of(result)
+    )
     assert secret not in result.output
     assert list(tmp_path.iterdir()) == []
 
@@ -742,7 +746,7 @@ def test_not_even_the_most_talkative_export_tells_a_secret(tmp_path: Path) -> No
     done = process(tmp_path, "metric", "export", f"--date={day}", "-vvv", env=env)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "monitoring.credentials is base64, but not of" in done.stderr
+    assert "FXCI_ETL_MONITORING_CREDENTIALS is base64, but not of" in done.stderr
     for word in (secret, "hunter2"):
         assert word not in done.stdout + done.stderr
 
@@ -754,7 +758,7 @@ def test_credentials_that_are_nowhere(
     env = LOCAL | {"NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
     result = invoke(tmp_path, "metric", "export", env=env)
     assert error_of(result).endswith(
-        "; set monitoring.credentials, or default credentials in the environment"
+        "; set FXCI_ETL_MONITORING_CREDENTIALS, or default credentials in the environment"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -40,12 +40,13 @@ from fxci_assets.resources.bigquery_sql import as_returned, as_rows_of, hash_of,
 from fxci_assets.resources.google_credentials import credentials
 from fxci_assets.resources.warehouse import PartitionWrite, at_once
 from fxci_assets.rows_hash import RowsHash
+from fxci_assets.settings import variable
 from fxci_assets.tables import TABLES, Table
 
 if TYPE_CHECKING:
     from fxci_assets.dialect import Value
 
-_CREDENTIALS = "bigquery.credentials"
+_CREDENTIALS = variable("bigquery", "credentials")
 
 _APPLICATION = {"application": "fxci-etl"}
 """The label that all jobs carry."""
@@ -299,7 +300,7 @@ class BigQueryWarehouse:
             if not self._may_create:
                 raise BigQueryError(
                     f"{api.where}: the table is not there and has to be deployed; with "
-                    "bigquery.create_tables it would be created"
+                    f"{variable('bigquery', 'create_tables')} it would be created"
                 )
             new = bigquery_schema.new_table(table, self._reference(table))
             found = self._create(api, new)
