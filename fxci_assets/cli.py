@@ -18,9 +18,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
+
+from fxci_assets import texts
 
 if TYPE_CHECKING:
     from fxci_assets.archive.quarantine import Item
@@ -35,6 +38,10 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+ExceptionInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 
 
 class Context:
@@ -55,13 +62,23 @@ class Context:
         # Other libraries speak only at -vvv, and never at DEBUG: there, py-amqp prints frames.
         others = logging.INFO if self.verbosity > 2 else logging.WARNING
         handler = logging.StreamHandler()
-        formatter = logging.Formatter if self.verbosity > 1 else WithoutTraceback
+        formatter = Visible if self.verbosity > 1 else WithoutTraceback
         handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.basicConfig(level=others, handlers=[handler])
         logging.getLogger("fxci_assets").setLevel(own)
 
 
-class WithoutTraceback(logging.Formatter):
+class Visible(logging.Formatter):
+    """A line for each record, whatever others wrote that is in it; a traceback has its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return texts.visible(super().formatMessage(record))
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
+        return texts.visible_lines(super().formatException(ei))
+
+
+class WithoutTraceback(Visible):
     """One line for each record; who wants to know where it happened says -vv."""
 
     def formatException(self, ei: object) -> str:  # noqa: N802
@@ -144,7 +161,7 @@ class Group(click.Group):
 
 def one_line(error: Exception) -> str:
     """An error for the person who reads it; errors of others with their type."""
-    text = " ".join(str(error).split()) or "no further explanation"
+    text = texts.one_line(error) or "no further explanation"
     ours = type(error).__module__.startswith("fxci_assets")
     return text if ours else f"{type(error).__name__}: {text}"
 
@@ -468,7 +485,7 @@ def status(context: Context) -> None:
             failed.append(f"{name}: {one_line(error)}")
             found = [(name, "unknown")]
         for label, content in found:
-            click.echo(f"{label:<14} {content}")
+            click.echo(f"{label:<14} {texts.visible(content)}")
     fail_with(failed)
 
 
@@ -574,7 +591,7 @@ def quarantine_list(context: Context, all_: bool) -> None:
         if all_ or item.id not in replayed:
             click.echo(
                 f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
-                f"{len(item.body):>9,} bytes  {item.exchange.rpartition('/')[2]}"
+                f"{len(item.body):>9,} bytes  {texts.visible(item.exchange.rpartition('/')[2])}"
                 + ("  replayed" if item.id in replayed else "")
             )
 
@@ -584,17 +601,20 @@ def quarantine_list(context: Context, all_: bool) -> None:
 def quarantine_show(context: Context, id: str) -> None:
     """A message's body, as received; what is known of it goes to standard error.
 
-    The beginning of an ID is enough.
+    On a terminal, control characters in it are spelled out. The beginning of an ID is enough.
     """
-    from fxci_assets import deployments, printing
+    from fxci_assets import deployments
 
     [item] = find_items(deployments.archive(context.settings).quarantine.items(), [id])
     click.echo(
         f"id {item.id}\nreason {item.reason}\nreceived {item.received_at:%Y-%m-%d %H:%M:%S} UTC\n"
-        f"exchange {printing.visible(item.exchange)}\n"
-        f"routing key {printing.visible(item.routing_key)}",
+        f"exchange {texts.visible(item.exchange)}\n"
+        f"routing key {texts.visible(item.routing_key)}",
         err=True,
     )
+    if sys.stdout.isatty():
+        click.echo(texts.visible_lines(item.body.decode(errors="backslashreplace")))
+        return
     sys.stdout.buffer.write(item.body)
     sys.stdout.buffer.flush()
 
