@@ -41,7 +41,7 @@ from fxci_assets.resources.google_credentials import credentials
 from fxci_assets.resources.warehouse import PartitionWrite, at_once
 from fxci_assets.rows_hash import RowsHash
 from fxci_assets.settings import variable
-from fxci_assets.tables import TABLES, Table
+from fxci_assets.tables import TABLES, Table, type_name
 
 if TYPE_CHECKING:
     from fxci_assets.dialect import Value
@@ -368,7 +368,7 @@ class BigQueryWarehouse:
     def _columns(self, api: Api, sql: str, parameters: Mapping[str, Value]) -> Mapping[str, str]:
         """The columns that a query would give, and their types."""
         schema = self._dry_run(api, sql, parameters).schema or ()
-        return {field.name: bigquery_schema.type_name(field.field_type) for field in schema}
+        return {field.name: type_name(field.field_type) for field in schema}
 
     def _reference(self, table: Table) -> bigquery.TableReference:
         return bigquery.TableReference.from_string(self.name(table))
