@@ -828,7 +828,8 @@ def test_no_reserved_word_is_an_alias(word: str) -> None:
 
 
 def test_what_only_looks_reserved_is_a_name() -> None:
-    """DuckDB's keywords, BigQuery's that are not reserved, and functions without parentheses."""
+    """DuckDB's keywords, BigQuery's that are not reserved, and the name of a parameter."""
+    transpile("SELECT @all", CATALOG, {"all": 1})
     transpile(
         "SELECT i AS table, 1 AS date, 2 AS day, 3 AS column, 4 AS user, 5 AS first, 6 AS key, "
         "7 AS offset, 8 AS row, 9 AS check FROM d.t",
