@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fxci_assets import texts
 from fxci_assets.command_line import (
     DAY,
     Context,
@@ -285,7 +286,7 @@ def status(context: Context) -> None:
             failed.append(f"{name}: {one_line(error)}")
             found = [(name, "unknown")]
         for label, content in found:
-            click.echo(f"{label:<14} {content}")
+            click.echo(f"{label:<14} {texts.visible(content)}")
     fail_with(failed)
 
 
@@ -390,14 +391,14 @@ def quarantine() -> None:
 @click.option("--all", "all_", is_flag=True, help="Those that were replayed or accepted, too.")
 def quarantine_list(context: Context, all_: bool) -> None:
     """The messages in quarantine, with their ids and reasons."""
-    from fxci_assets import deployments, printing
+    from fxci_assets import deployments
 
     notice(context.settings)
     items = deployments.archive(context.settings).quarantine
     settled: dict[str, str] = {}
     if all_:
         settled |= {
-            id: f"  accepted: {printing.visible(of.why)}" for id, of in items.accepted().items()
+            id: f"  accepted: {texts.visible(of.why)}" for id, of in items.accepted().items()
         }
         settled |= dict.fromkeys(items.replayed_ids(), "  replayed")
     found = False
@@ -405,7 +406,7 @@ def quarantine_list(context: Context, all_: bool) -> None:
         found = True
         click.echo(
             f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
-            f"{len(item.body):>9,} bytes  {item.exchange.rpartition('/')[2]}"
+            f"{len(item.body):>9,} bytes  {texts.visible(item.exchange.rpartition('/')[2])}"
             f"{settled.get(item.id, '')}"
         )
     if not found:
@@ -417,18 +418,21 @@ def quarantine_list(context: Context, all_: bool) -> None:
 def quarantine_show(context: Context, id: str) -> None:
     """A message's body, as received; what is known of it goes to standard error.
 
-    The beginning of an ID is enough.
+    On a terminal, control characters in it are spelled out. The beginning of an ID is enough.
     """
-    from fxci_assets import deployments, printing
+    from fxci_assets import deployments
 
     notice(context.settings)
     [item] = find_items(deployments.archive(context.settings).quarantine.items(), [id])
     click.echo(
         f"id {item.id}\nreason {item.reason}\nreceived {item.received_at:%Y-%m-%d %H:%M:%S} UTC\n"
-        f"exchange {printing.visible(item.exchange)}\n"
-        f"routing key {printing.visible(item.routing_key)}",
+        f"exchange {texts.visible(item.exchange)}\n"
+        f"routing key {texts.visible(item.routing_key)}",
         err=True,
     )
+    if sys.stdout.isatty():
+        click.echo(texts.visible_lines(item.body.decode(errors="backslashreplace")))
+        return
     sys.stdout.buffer.write(item.body)
     sys.stdout.buffer.flush()
 

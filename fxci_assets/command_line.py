@@ -16,9 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
+
+from fxci_assets import texts
 
 if TYPE_CHECKING:
     from fxci_assets.settings import Settings
@@ -30,6 +33,10 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+ExceptionInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 
 
 class Context:
@@ -50,13 +57,23 @@ class Context:
         # Other libraries speak only at -vvv, and never at DEBUG: there, py-amqp prints frames.
         others = logging.INFO if self.verbosity > 2 else logging.WARNING
         handler = logging.StreamHandler()
-        formatter = logging.Formatter if self.verbosity > 1 else WithoutTraceback
+        formatter = Visible if self.verbosity > 1 else WithoutTraceback
         handler.setFormatter(formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.basicConfig(level=others, handlers=[handler])
         logging.getLogger("fxci_assets").setLevel(own)
 
 
-class WithoutTraceback(logging.Formatter):
+class Visible(logging.Formatter):
+    """A line for each record, whatever others wrote that is in it; a traceback has its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return texts.visible(super().formatMessage(record))
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
+        return texts.visible_lines(super().formatException(ei))
+
+
+class WithoutTraceback(Visible):
     """One line for each record; who wants to know where it happened says -vv."""
 
     def formatException(self, ei: object) -> str:  # noqa: N802
@@ -139,7 +156,7 @@ class Group(click.Group):
 
 def one_line(error: Exception) -> str:
     """An error for the person who reads it; errors of others with their type."""
-    text = " ".join(str(error).split()) or "no further explanation"
+    text = texts.one_line(error) or "no further explanation"
     ours = type(error).__module__.startswith("fxci_assets")
     return text if ours else f"{type(error).__name__}: {text}"
 

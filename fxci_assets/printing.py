@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fxci_assets.texts import visible
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -56,11 +58,6 @@ def text(value: object, null: str) -> str:
             return _visible_json(json.dumps(value, ensure_ascii=False))
         case _:
             return visible(str(value))
-
-
-def visible(text: str) -> str:
-    """Text for a terminal: a control character in a tag must not move the reader's cursor."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _visible_json(document: str) -> str:
@@ -112,17 +109,23 @@ class _Lines:
 
 
 def _csv(rows: pa.Table) -> None:
-    """A record or list is JSON in its cell. NULL and an empty text are both an empty cell."""
+    """A record or list is JSON in its cell. NULL and an empty text are both an empty cell. A text
+    is exact for programs, and harmless on a terminal."""
+    shown = visible if sys.stdout.isatty() else str
+
+    def cell(value: object) -> object:
+        match value:
+            case str():
+                return shown(value)
+            case dict() | list() | bool():
+                return _visible_json(json.dumps(value, ensure_ascii=False))
+            case _:
+                return value
+
     writer = csv.writer(_Lines(), lineterminator="\r\n")
-    writer.writerow(rows.schema.names)
+    writer.writerow(map(shown, rows.schema.names))
     for row in rows.to_pylist():
-        values = (plain(value) for value in row.values())
-        writer.writerow(
-            json.dumps(value, ensure_ascii=False)
-            if isinstance(value, dict | list | bool)
-            else value
-            for value in values
-        )
+        writer.writerow(cell(plain(value)) for value in row.values())
     # Here and not at exit, where a reader that has gone away would be an error nobody catches.
     sys.stdout.flush()
 

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -28,7 +29,7 @@ import pytest
 from click.testing import CliRunner, Result
 from google.cloud.monitoring_v3 import TimeSeries
 
-from fxci_assets import cli, deployments
+from fxci_assets import cli, command_line, deployments
 from fxci_assets.archive.quarantine import Item
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.amqp import PulseError
@@ -79,6 +80,19 @@ def process(
         text=True,
         env=environment(folder) | dict(env or {}),
     )
+
+
+def on_terminal(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """What a command prints on a terminal, which is little enough to fit in its buffer."""
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as terminal, open(theirs, "wb") as stdout:  # noqa: PTH123
+        subprocess.run(
+            [sys.executable, "-m", "fxci_assets.cli", *arguments],
+            stdout=stdout,
+            check=True,
+            env=environment(folder) | dict(env or {}),
+        )
+        return terminal.read(4096).decode().replace("\r\n", "\n")
 
 
 @pytest.fixture(autouse=True)
@@ -388,7 +402,8 @@ def test_not_even_the_most_talkative_drain_tells_the_password(tmp_path: Path) ->
     done = process(tmp_path, "pulse", "drain", "-vvv", env=env)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
-        "fxci-etl: 127.0.0.1:1: connection refused; check pulse.host and pulse.port"
+        "fxci-etl: 127.0.0.1:1: connection refused; check FXCI_ETL_PULSE_HOST and "
+        "FXCI_ETL_PULSE_PORT"
     )
     assert "hunter2" not in done.stdout + done.stderr
 
@@ -705,7 +720,10 @@ def test_credentials_that_are_none(
 ) -> None:
     env = LOCAL | {"FXCI_ETL_MONITORING_CREDENTIALS": secret}
     result = invoke(tmp_path, "metric", "export", *option, env=env)
-    assert f"monitoring.credentials is {error} a service account's key in JSON" in error_of(result)
+    assert (
+        f"FXCI_ETL_MONITORING_CREDENTIALS is {error} a service account's key in JSON"
+        in error_of(result)
+    )
     assert secret not in result.output
     assert list(tmp_path.iterdir()) == []
 
@@ -717,7 +735,7 @@ def test_not_even_the_most_talkative_export_tells_a_secret(tmp_path: Path) -> No
     done = process(tmp_path, "metric", "export", f"--date={day}", "-vvv", env=env)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "monitoring.credentials is base64, but not of" in done.stderr
+    assert "FXCI_ETL_MONITORING_CREDENTIALS is base64, but not of" in done.stderr
     for word in (secret, "hunter2"):
         assert word not in done.stdout + done.stderr
 
@@ -729,7 +747,7 @@ def test_credentials_that_are_nowhere(
     env = LOCAL | {"NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
     result = invoke(tmp_path, "metric", "export", env=env)
     assert error_of(result).endswith(
-        "; set monitoring.credentials, or default credentials in the environment"
+        "; set FXCI_ETL_MONITORING_CREDENTIALS, or default credentials in the environment"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -1509,6 +1527,68 @@ def test_an_id_that_could_be_two(tmp_path: Path, command: str) -> None:
 def test_an_id_that_is_empty(seeded: Path, command: str) -> None:
     result = invoke(seeded, "quarantine", command, "", env=LOCAL)
     assert usage_error_of(result) == "no item in quarantine with an id that begins "
+
+
+# --- text of others -------------------------------------------------------------------------------
+
+
+HOSTILE = "\x1b[2J\r\n\x9b1A\u202e"
+SPELLED_OUT = r"\x1b[2J\r\n\x9b1A\u202e"
+
+
+def test_what_others_name_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    """Whoever may publish on the broker, or wrote the files that are taken over."""
+    item = Item("unreadable", HOSTILE, HOSTILE, RECEIVED, b"{", RECEIVED)
+    pipeline(tmp_path).archive.quarantine.add([item])
+    [line] = invoke(tmp_path, "quarantine", "list", env=LOCAL).stdout.splitlines()
+    assert line.endswith(f"1 bytes  {SPELLED_OUT}")
+    shown = invoke(tmp_path, "quarantine", "show", item.id, env=LOCAL)
+    assert shown.stderr.splitlines()[-2:] == [
+        f"exchange {SPELLED_OUT}",
+        f"routing key {SPELLED_OUT}",
+    ]
+
+
+def test_a_body_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    body = b'{\n"a": "\x1b[2J\xc2\x9b\xff\xe6\x97\xa5"}'
+    item = Item("unreadable", "exchange", "key", RECEIVED, body, RECEIVED)
+    pipeline(tmp_path).archive.quarantine.add([item])
+    assert on_terminal(tmp_path, "quarantine", "show", item.id, env=LOCAL) == (
+        '{\n"a": "\\x1b[2J\\x9b\\xff日"}\n'
+    )
+
+
+def test_an_error_does_nothing_to_a_terminal(tmp_path: Path, pulse: MemoryPulse) -> None:
+    def refused(*arguments: object) -> None:
+        raise OSError(HOSTILE)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryPulse, "depth", refused)
+        result = invoke(tmp_path, "status", env=LOCAL)
+    assert error_of(result) == r"queues: OSError: \x1b[2J \x9b1A\u202e"
+
+
+def test_a_value_in_an_error_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    result = invoke(tmp_path, "query", r"SELECT CAST('\x1b[2J' AS INT64)", env=LOCAL)
+    assert error_of(result) == r"Cannot convert to INT64: \x1b[2J"
+
+
+@pytest.mark.parametrize("formatter", [command_line.Visible, command_line.WithoutTraceback])
+def test_a_log_line_does_nothing_to_a_terminal(formatter: type[logging.Formatter]) -> None:
+    record = logging.LogRecord("n", logging.INFO, "", 1, "told: %s", (HOSTILE,), None)
+    assert formatter("%(levelname)s %(message)s").format(record) == f"INFO told: {SPELLED_OUT}"
+
+
+def test_a_traceback_does_nothing_to_a_terminal() -> None:
+    error = ValueError(HOSTILE)
+    record = logging.LogRecord(
+        "n", logging.INFO, "", 1, "failed", (), (ValueError, error, error.__traceback__)
+    )
+    assert command_line.Visible().format(record).splitlines() == [
+        "failed",
+        r"ValueError: \x1b[2J\r",
+        r"\x9b1A\u202e",
+    ]
 
 
 # --- gaps -----------------------------------------------------------------------------------------

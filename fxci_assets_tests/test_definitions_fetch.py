@@ -350,7 +350,7 @@ class TestAQueueThatFails:
         fetching.tell(*ids)
         with contextlib.closing(TaskclusterServer(Refusal(404))) as server:
             queue = TaskclusterQueue(server.root_url)
-            with pytest.raises(TaskclusterError, match=r"404.*check taskcluster.rootUrl"):
+            with pytest.raises(TaskclusterError, match=r"404.*check FXCI_ETL_TASKCLUSTER_ROOTURL"):
                 fetch_definitions(queue, fetching.archive, FIRST_DAY, FIRST_DAY, 60, fetching.clock)
         assert (fetching.archived(), fetching.pending()) == ([], {})
         with contextlib.closing(TaskclusterServer(definitions=by_task(*ids[:-1]))) as server:

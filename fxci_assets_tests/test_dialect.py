@@ -586,6 +586,9 @@ QUERIES: list[tuple[str, list[Any]]] = [
     ("SELECT * EXCEPT (f, s, day, ts, tags, names) REPLACE (i + 1 AS i) FROM d.t WHERE i = 1", [2]),
     ("SELECT t.* EXCEPT (f, s, day, ts, tags, names) FROM d.t WHERE i = 1", [1]),
     ("SELECT tags.project, t.tags.kind FROM d.t WHERE t.tags.kind = 'build'", [("try", "build")]),
+    # reserved words: quoted, and after a dot
+    ("SELECT `new`.`end` AS `all` FROM (SELECT i AS `end` FROM d.t) AS `new` WHERE `end` = 1", [1]),
+    ("SELECT x.all, x.group.by FROM (SELECT 1 AS `all`, STRUCT(2 AS `by`) AS `group`) AS x", [(1, 2)]),
     ("SELECT CONCAT(s, i) FROM d.t WHERE i = 1", ["a1"]),
     ("SELECT day + i, DATE_SUB(day, INTERVAL i DAY) FROM d.t WHERE i = 1", [(day("2026-04-14"), day("2026-04-12"))]),
 ]  # fmt: skip
@@ -775,6 +778,66 @@ def test_what_is_not_on_the_list_is_refused_by_name(sql: str, message: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("SELECT new.i FROM d.t AS new", "new"),
+        ("SELECT NEW.* FROM d.t", "NEW"),
+        ("SELECT 1 FROM d.t new", "new"),
+        ("SELECT 1 AS all", "all"),
+        ("SELECT 1 all", "all"),
+        ("SELECT default FROM d.t", "default"),
+        ("SELECT groups.i.s FROM d.t", "groups"),
+        ("SELECT i FROM d.t ORDER BY Rows", "Rows"),
+        ("SELECT i FROM hash.t", "hash"),
+        ("SELECT * EXCEPT (no) FROM d.t", "no"),
+        ("SELECT * REPLACE (i AS lookup) FROM d.t", "lookup"),
+        ("SELECT STRUCT(i AS proto) FROM d.t", "proto"),
+        ("SELECT a.i FROM d.t AS a JOIN d.t AS b USING (current)", "current"),
+        ("SELECT i FROM UNNEST([1]) AS to", "to"),
+        ("SELECT i FROM UNNEST([1]) AS i WITH OFFSET AS of", "of"),
+        ("WITH range AS (SELECT 1) SELECT 2", "range"),
+        ("SELECT SUM(i) OVER within FROM d.t WINDOW within AS (PARTITION BY s)", "within"),
+        ("SELECT i FROM fxci.quoted", "end"),
+    ],
+)
+def test_a_reserved_word_is_a_name_only_in_backquotes(sql: str, word: str) -> None:
+    with pytest.raises(QueryError) as refused:
+        transpile(sql, CATALOG, views={"fxci.quoted": "SELECT i AS end FROM d.t"})
+    assert str(refused.value).removeprefix("The view fxci.quoted: ") == (
+        f"`{word}` is a reserved word in BigQuery: write it in backquotes or choose another"
+    )
+
+
+RESERVED = """
+    ALL AND ANY ARRAY AS ASC ASSERT_ROWS_MODIFIED AT BETWEEN BY CASE CAST COLLATE CONTAINS CREATE
+    CROSS CUBE CURRENT DEFAULT DEFINE DESC DISTINCT ELSE END ENUM ESCAPE EXCEPT EXCLUDE EXISTS
+    EXTRACT FALSE FETCH FOLLOWING FOR FROM FULL GROUP GROUPING GROUPS HASH HAVING IF IGNORE IN
+    INNER INTERSECT INTERVAL INTO IS JOIN LATERAL LEFT LIKE LIMIT LOOKUP MERGE NATURAL NEW NO NOT
+    NULL NULLS OF ON OR ORDER OUTER OVER PARTITION PRECEDING PROTO QUALIFY RANGE RECURSIVE RESPECT
+    RIGHT ROLLUP ROWS SELECT SET SOME STRUCT TABLESAMPLE THEN TO TREAT TRUE UNBOUNDED UNION UNNEST
+    USING WHEN WHERE WINDOW WITH WITHIN
+"""
+"""As in BigQuery's documentation."""
+
+
+@pytest.mark.parametrize("word", RESERVED.split())
+def test_no_reserved_word_is_an_alias(word: str) -> None:
+    with pytest.raises(QueryError):
+        transpile(f"SELECT 1 AS {word}", CATALOG)
+    transpile(f"SELECT 1 AS `{word}`", CATALOG)
+
+
+def test_what_only_looks_reserved_is_a_name() -> None:
+    """DuckDB's keywords, BigQuery's that are not reserved, and the name of a parameter."""
+    transpile("SELECT @all", CATALOG, {"all": 1})
+    transpile(
+        "SELECT i AS table, 1 AS date, 2 AS day, 3 AS column, 4 AS user, 5 AS first, 6 AS key, "
+        "7 AS offset, 8 AS row, 9 AS check FROM d.t",
+        CATALOG,
+    )
+
+
+@pytest.mark.parametrize(
     ("sql", "message"),
     [
         (
@@ -918,7 +981,7 @@ D = "submission_date = '2026-04-13'"
         "SELECT id FROM d.bills AS b WHERE DATE(b.usage_start_time) BETWEEN '2026-04-13' AND '2026-04-14'",
         "SELECT id FROM d.bills WHERE DATE(usage_start_time) IN ('2026-04-13')",
         "SELECT id FROM d.bills WHERE TIMESTAMP '2026-04-13' = TIMESTAMP_TRUNC(usage_start_time, DAY)",
-        "WITH b AS (SELECT id, usage_start_time AS at FROM d.bills) SELECT id FROM b WHERE DATE(at) = '2026-04-13'",
+        "WITH b AS (SELECT id, usage_start_time AS moment FROM d.bills) SELECT id FROM b WHERE DATE(moment) = '2026-04-13'",
     ],
 )  # fmt: skip
 def test_a_filter_on_the_partition_column_lets_a_query_pass(

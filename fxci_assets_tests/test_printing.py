@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import io
 import json
+import sys
 
 import pyarrow as pa
 import pytest
@@ -132,6 +133,24 @@ def test_control_characters_are_spelled_out(capsys: pytest.CaptureFixture[str]) 
     document = shown(rows, "json", capsys)
     assert all(c.isprintable() or c == "\n" for c in document)
     assert json.loads(document) == rows.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "output"),
+    [
+        (False, '\x1b[1mname,list\n"\x1b[2Jred\r\n","[""\\u001b\\u009b""]"\n'),
+        (True, r"\x1b[1mname,list" + "\n" + r'\x1b[2Jred\r\n,"[""\u001b\u009b""]"' + "\n"),
+    ],
+)
+def test_csv_is_exact_for_programs_and_harmless_on_a_terminal(
+    terminal: bool,
+    output: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    rows = pa.table({"\x1b[1mname": ["\x1b[2Jred\r\n"], "list": [["\x1b\x9b"]]})
+    assert shown(rows, "csv", capsys) == output
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

@@ -421,7 +421,7 @@ class TestFailures:
         publish(broker, told(1))
         done = production.run(*DRAIN, FXCI_ETL_TASKCLUSTER_ROOTURL=f"http://127.0.0.1:{_free()}")
         assert re.match(
-            "fxci-etl: Taskcluster at .*; check taskcluster.rootUrl and the network$",
+            "fxci-etl: Taskcluster at .*; check FXCI_ETL_TASKCLUSTER_ROOTURL and the network$",
             refused(done),
         )
         found = production.rows(TASKS, TASK_RUNS)
@@ -451,7 +451,7 @@ class TestFailures:
     ) -> None:
         publish(broker, told(1))
         done = production.run(*DRAIN, FXCI_ETL_STORAGE_BUCKET="no-such-bucket")
-        assert "there is no bucket no-such-bucket (storage.bucket)" in refused(done)
+        assert "there is no bucket no-such-bucket (FXCI_ETL_STORAGE_BUCKET)" in refused(done)
         assert production.user.waiting() == [1, 0, 0, 1]
 
     @pytest.mark.parametrize(
@@ -522,12 +522,12 @@ class TestSecretsAppearNowhere:
         ("setting", "stand_in", "arguments"),
         [
             (
-                "storage.credentials",
+                "FXCI_ETL_STORAGE_CREDENTIALS",
                 "STORAGE_EMULATOR_HOST",
                 ("pulse", "drain", "-vvv"),
             ),
             (
-                "bigquery.credentials",
+                "FXCI_ETL_BIGQUERY_CREDENTIALS",
                 "BIGQUERY_EMULATOR_HOST",
                 ("query", "-vvv", "SELECT 1"),
             ),

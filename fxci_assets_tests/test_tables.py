@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pytest
 
 from fxci_assets.tables import (
     TABLES,
@@ -20,6 +21,7 @@ from fxci_assets.tables import (
     Mode,
     Table,
     arrow_schema,
+    type_name,
 )
 
 R, N, A = "REQUIRED", "NULLABLE", "REPEATED"
@@ -296,6 +298,45 @@ def test_the_arrow_schema_of_types_that_no_table_uses_yet() -> None:
             pa.field("cost", pa.float64(), nullable=True),
         ]
     )
+
+
+LABELS = Column(
+    "labels",
+    "RECORD",
+    Mode.REPEATED,
+    "",
+    (Column("key", "STRING", Mode.REQUIRED, ""), Column("counts", "INTEGER", Mode.REPEATED, "")),
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "sql"),
+    [
+        (Column("n", "INTEGER", Mode.REQUIRED, ""), "INT64"),
+        (Column("f", "FLOAT", Mode.NULLABLE, ""), "FLOAT64"),
+        (Column("b", "BOOLEAN", Mode.REPEATED, ""), "ARRAY<BOOL>"),
+        (Column("d", "NUMERIC", Mode.NULLABLE, ""), "NUMERIC"),
+        (LABELS, "ARRAY<STRUCT<key STRING, counts ARRAY<INT64>>>"),
+    ],
+)
+def test_a_type_as_sql_spells_it(column: Column, sql: str) -> None:
+    assert column.sql_type == sql
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        (("INTEGER", "INT64", "int64"), "INTEGER"),
+        (("FLOAT", "FLOAT64"), "FLOAT"),
+        (("BOOLEAN", "BOOL"), "BOOLEAN"),
+        (("RECORD", "STRUCT"), "RECORD"),
+        (("NUMERIC", "DECIMAL"), "NUMERIC"),
+        (("TIMESTAMP",), "TIMESTAMP"),
+        (("GEOGRAPHY",), "GEOGRAPHY"),
+    ],
+)
+def test_a_type_has_one_name_in_a_spec(names: Sequence[str], name: str) -> None:
+    assert {type_name(each) for each in names} == {name}
 
 
 def test_every_table_is_consistent_and_described() -> None:

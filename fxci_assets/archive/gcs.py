@@ -28,8 +28,13 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fxci_assets.settings import variable
+from fxci_assets.texts import one_line
+
 if TYPE_CHECKING:
     from gcsfs.core import GCSFileSystem  # type: ignore[import-untyped]
+
+_BUCKET, _CREDENTIALS = variable("storage", "bucket"), variable("storage", "credentials")
 
 _GOOGLE = "https://storage.googleapis.com"
 _WRITE = "fxci-write"
@@ -221,18 +226,18 @@ class GcsStore:
             raise GcsError(f"{self.uri('')}: {self._explained(error, permissions)}") from error
 
     def _explained(self, error: Exception, permissions: str) -> str:
-        said = _one_line(error) or type(error).__name__
+        said = one_line(error) or type(error).__name__
         if said.startswith("Forbidden"):
             return (
                 f"{said}; give these credentials {permissions} on the bucket {self._bucket} (all "
                 "that the archive needs is in roles/storage.objectUser)"
             )
         if getattr(error, "code", None) in (401, "401"):
-            return f"{said}; renew the credentials (storage.credentials)"
+            return f"{said}; renew the credentials ({_CREDENTIALS})"
         return said
 
     def _no_bucket(self) -> GcsError:
-        return GcsError(f"{self.uri('')}: there is no bucket {self._bucket} (storage.bucket)")
+        return GcsError(f"{self.uri('')}: there is no bucket {self._bucket} ({_BUCKET})")
 
     @functools.cached_property
     def _emulator(self) -> str | None:
@@ -255,9 +260,7 @@ class GcsStore:
         # It logs what it raises, with a traceback.
         logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
         return GCSFileSystem(
-            token="anon"
-            if self._emulator
-            else credentials(self._credentials, "storage.credentials"),
+            token="anon" if self._emulator else credentials(self._credentials, _CREDENTIALS),
             endpoint_url=self._location,
             # A bound for the whole request would be an error that gcsfs does not repeat.
             requests_timeout=aiohttp.ClientTimeout(
@@ -267,7 +270,3 @@ class GcsStore:
             # Instances are known by their arguments, which are secret.
             skip_instance_cache=True,
         )
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())

@@ -85,17 +85,6 @@ def _schema(
     for name, (_, relation) in relations.items():
         project, dataset, table = name.split(".")
         schema.setdefault(project, {}).setdefault(dataset, {})[table] = {
-            column.name: _type(column) for column in relation.columns
+            column.name: column.sql_type for column in relation.columns
         }
     return schema
-
-
-def _type(column: Column) -> str:
-    if column.type == "RECORD":
-        fields = ", ".join(f"{field.name} {_type(field)}" for field in column.fields)
-        type_ = f"STRUCT<{fields}>"
-    else:
-        type_ = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(
-            column.type, column.type
-        )
-    return f"ARRAY<{type_}>" if column.mode == "REPEATED" else type_

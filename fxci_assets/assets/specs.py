@@ -4,6 +4,7 @@ Both follow from plain data, so that a new table looks like the others without a
 """
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
@@ -14,6 +15,7 @@ from fxci_assets.quality import Finding
 from fxci_assets.sandbox import SIMULATED_NOTICE
 from fxci_assets.settings import Settings
 from fxci_assets.tables import VIEW_DATASET, Column, Mode, Relation, Table
+from fxci_assets.texts import one_line
 
 OWNERS = ["team:release-engineering"]
 
@@ -144,9 +146,15 @@ def check_result(
         asset_key=asset,
         check_name=name,
         severity=severity,
-        description=finding.summary,
+        description=_as_markdown(finding.summary),
         metadata=metadata,
     )
+
+
+def _as_markdown(text: str) -> str:
+    """A text that reads the same where Dagster's UI takes it for Markdown: that a check could not
+    be made is told in words of others, and these must not become a link or load an image."""
+    return re.sub(r"([\\`*\[\]<>|~])", r"\\\1", one_line(text))
 
 
 def _cell(value: object) -> str | int | float | bool:

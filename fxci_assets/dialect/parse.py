@@ -32,6 +32,10 @@ _OF_OTHER_DIALECTS = (
 )
 _SPELLED_OTHERWISE = ((TokenType.EQ, "=="), (TokenType.NOT, "!"))
 
+_RESERVED = frozenset(BigQuery.generator_class.RESERVED_KEYWORDS)
+"""In lower case, from
+https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords."""
+
 
 def parse(sql: str) -> exp.Query:
     """The syntax tree of one SELECT statement in BigQuery's dialect."""
@@ -47,6 +51,7 @@ def parse(sql: str) -> exp.Query:
     statement = statements[0]
     if not isinstance(statement, exp.Query):
         raise DialectError("Only SELECT is supported: a query changes nothing")
+    _check_names(statement)
     _check_set_operations(statement)
     for offset in statement.find_all(exp.Offset):
         if offset.parent is not None and not offset.parent.args.get("limit"):
@@ -98,6 +103,25 @@ def _check_escapes(literal: str) -> None:
     for escaped in re.findall(r"\\(.)", literal, re.DOTALL):
         if escaped not in "abfnrtv\\?\"'`xXuU01234567\n":
             raise DialectError(f"Illegal escape sequence: \\{escaped}; write r'…' for a pattern")
+
+
+def _check_names(statement: exp.Expr) -> None:
+    """Refuses a reserved word as a name, unless it is quoted. After the dot of a path BigQuery
+    takes each word for a name
+    (https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#path_expressions)."""
+    for name in statement.find_all(exp.Identifier):
+        if name.name.lower() in _RESERVED and not name.quoted and not _follows_a_dot(name):
+            raise DialectError(
+                f"`{name.name}` is a reserved word in BigQuery: write it in backquotes or choose "
+                "another"
+            )
+
+
+def _follows_a_dot(name: exp.Identifier) -> bool:
+    path = name.parent
+    if isinstance(path, exp.Dot):
+        return name.arg_key == "expression"
+    return isinstance(path, exp.Column | exp.Table) and path.parts[0] is not name
 
 
 def _check_set_operations(statement: exp.Expr) -> None:

@@ -24,9 +24,16 @@ import amqp as _amqp
 from kombu.connection import Connection as _KombuConnection
 
 from fxci_assets.resources.pulse import Batch, BatchLimits, Message
+from fxci_assets.settings import variable
 from fxci_assets.taskcluster.messages import EXCHANGE_PREFIX, EXCHANGES
+from fxci_assets.texts import one_line
 
 _log = logging.getLogger(__name__)
+
+_HOST, _PORT, _TLS, _USER, _PASSWORD = (
+    variable("pulse", key) for key in ("host", "port", "tls", "user", "password")
+)
+"""The names of settings, for errors."""
 
 _QUIET = 0.5
 """Seconds without a message after which the queues' counts are asked for."""
@@ -82,7 +89,7 @@ class AmqpPulse:
     def __post_init__(self) -> None:
         # kombu would put guest in their place.
         if not self.user or not self.password:
-            raise PulseError("pulse.user and pulse.password must not be empty")
+            raise PulseError(f"{_USER} and {_PASSWORD} must not be empty")
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -165,8 +172,7 @@ class _Connection:
             yield
         except _amqp.AccessRefused as error:
             raise PulseError(
-                f"{self.where}: user {self._pulse.user} lacks the right to {doing}: "
-                f"{_one_line(error)}"
+                f"{self.where}: user {self._pulse.user} lacks the right to {doing}: {_said(error)}"
             ) from error
         except (OSError, _amqp.AMQPError) as error:
             raise self.lost(error) from error
@@ -174,7 +180,7 @@ class _Connection:
     def lost(self, error: Exception) -> _LostError:
         if isinstance(error, TimeoutError):
             return _LostError(f"{self.where}: no answer within {self._patience:g} s")
-        return _LostError(f"{self.where}: {_one_line(error)}")
+        return _LostError(f"{self.where}: {_said(error)}")
 
     @contextlib.contextmanager
     def _connecting(self) -> Iterator[None]:
@@ -184,39 +190,38 @@ class _Connection:
         except ssl.SSLCertVerificationError as error:
             raise PulseError(
                 f"{where}: the certificate is not accepted: {error.verify_message.rstrip('.')}; "
-                "pulse.host must be the name in it, it must be in date, and a CA of your own is "
+                f"{_HOST} must be the name in it, it must be in date, and a CA of your own is "
                 "named by SSL_CERT_FILE"
             ) from error
         except ssl.SSLEOFError as error:  # an SSLError, but what a broker that restarts does
             raise _LostError(f"{where}: hung up during the TLS handshake") from error
         except ssl.SSLError as error:
             raise PulseError(
-                f"{where}: no TLS ({error.reason}); check pulse.port (5671 with TLS, 5672 "
-                "without) and pulse.tls"
+                f"{where}: no TLS ({error.reason}); check {_PORT} (5671 with TLS, 5672 "
+                f"without) and {_TLS}"
             ) from error
         except _amqp.AccessRefused as error:
             raise PulseError(
-                f"{where}: login refused for user {pulse.user}; check pulse.user and pulse.password"
+                f"{where}: login refused for user {pulse.user}; check {_USER} and {_PASSWORD}"
             ) from error
         except _amqp.NotAllowed as error:
             raise PulseError(
-                f"{where}: user {pulse.user} may not use the virtual host /: {error.reply_text}"
+                f"{where}: user {pulse.user} may not use the virtual host /: {_said(error)}"
             ) from error
         except socket.gaierror as error:
-            raise _LostError(f"{where}: {error.strerror}; check pulse.host") from error
+            raise _LostError(f"{where}: {error.strerror}; check {_HOST}") from error
         except ConnectionRefusedError as error:
             raise _LostError(
-                f"{where}: connection refused; check pulse.host and pulse.port, and that the "
-                "broker runs"
+                f"{where}: connection refused; check {_HOST} and {_PORT}, and that the broker runs"
             ) from error
         except TimeoutError as error:
             raise _LostError(
-                f"{where}: no answer within {pulse.connect_timeout:g} s; check pulse.host, "
-                "pulse.port and the firewall"
+                f"{where}: no answer within {pulse.connect_timeout:g} s; check {_HOST}, "
+                f"{_PORT} and the firewall"
             ) from error
         except (OSError, _amqp.AMQPError) as error:
-            hint = "" if pulse.tls else "; if it expects TLS, set pulse.tls to true"
-            raise _LostError(f"{where}: {_one_line(error)}{hint}") from error
+            hint = "" if pulse.tls else f"; if it expects TLS, set {_TLS} to true"
+            raise _LostError(f"{where}: {_said(error)}{hint}") from error
 
     def check_exchange(self, name: str) -> None:
         """Exchanges are the publisher's: asked for, never declared."""
@@ -257,7 +262,7 @@ class _Connection:
         except _amqp.AccessRefused as error:
             raise PulseError(
                 f"{self.where}: user {self._pulse.user} lacks the right to read a queue: "
-                f"{_one_line(error)}"
+                f"{_said(error)}"
             ) from error
         except (OSError, _amqp.AMQPError) as error:
             raise self.lost(error) from error
@@ -546,6 +551,6 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{queue}: {count}" for queue, count in counts.items() if count)
 
 
-def _one_line(error: Exception) -> str:
+def _said(error: Exception) -> str:
     text = error.reply_text if isinstance(error, _amqp.AMQPError) else str(error)
-    return " ".join(str(text or type(error).__name__).split())
+    return one_line(text or type(error).__name__)

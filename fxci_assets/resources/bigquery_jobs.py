@@ -24,6 +24,8 @@ from google.cloud import bigquery
 from google.cloud.bigquery.table import RowIterator
 
 from fxci_assets.resources.warehouse import WarehouseError
+from fxci_assets.settings import variable
+from fxci_assets.texts import one_line
 
 _log = logging.getLogger(__name__)
 
@@ -326,13 +328,18 @@ def _advised(error: Exception, permissions: tuple[str, ...]) -> str:
         named = re.findall(r"\bbigquery\.\w+\.\w+", said) or permissions
         return f"{said}; give these credentials the permission {' and '.join(dict.fromkeys(named))}"
     if reason == "bytesBilledLimitExceeded":
-        return f"{said}; ask for fewer days or columns, or raise bigquery.maximum_bytes_billed"
+        bound = variable("bigquery", "maximum_bytes_billed")
+        return f"{said}; ask for fewer days or columns, or raise {bound}"
     if reason == "notFound" or isinstance(error, _errors.NotFound):
-        return f"{said}; check bigquery.project and bigquery.dataset: the dataset must be there"
+        project, dataset = variable("bigquery", "project"), variable("bigquery", "dataset")
+        return (
+            f"{said}; it must be there, and called so: check {project} and {dataset}, and of a "
+            f"billing export {variable('billing', '…')}"
+        )
     if isinstance(error, _errors.Unauthorized) or (
         isinstance(error, _GoogleAuthError) and not isinstance(error, _TransportError)
     ):
-        return f"{said}; renew the credentials (bigquery.credentials)"
+        return f"{said}; renew the credentials ({variable('bigquery', 'credentials')})"
     return said
 
 
@@ -348,16 +355,12 @@ def _reason(error: Exception) -> str | None:
 def _text(error: Exception) -> str:
     """What was said, in one line and without the URL that it was said of."""
     if isinstance(error, _JobFailed):
-        return _one_line(error.text)
+        return one_line(error.text)
     if isinstance(error, _errors.GoogleAPICallError):
         first = error.errors[0] if error.errors else None
-        return _one_line(first.get("message") if isinstance(first, Mapping) else error.message)
-    return _one_line(error)
+        return one_line(first.get("message") if isinstance(first, Mapping) else error.message)
+    return one_line(error)
 
 
 def _said(error: Exception) -> str:
     return f"{_reason(error) or type(error).__name__}: {_text(error)}"
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())

@@ -1,6 +1,6 @@
 """What a spec makes of a table in BigQuery, and how a table that is there differs from it.
 
-Here belong BigQuery's names of types and modes, and what may be changed of a table. The requests
+Here belong BigQuery's schemas and partitioning, and what may be changed of a table. The requests
 that make the changes are `bigquery_warehouse`'s; the same spec in Arrow's types is
 `fxci_assets.tables.arrow_schema`.
 """
@@ -13,17 +13,7 @@ from dataclasses import dataclass
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField, TimePartitioning, TimePartitioningType
 
-from fxci_assets.tables import Column, Mode, Relation, Table
-
-_LEGACY_NAMES = {
-    "INT64": "INTEGER",
-    "FLOAT64": "FLOAT",
-    "BOOL": "BOOLEAN",
-    "STRUCT": "RECORD",
-    "DECIMAL": "NUMERIC",
-}
-"""The API answers with the older name of a type, whichever a table was made with; not every server
-that stands in for it does."""
+from fxci_assets.tables import Column, Mode, Relation, Table, type_name
 
 _DAY_MS = 86_400_000
 
@@ -41,11 +31,6 @@ def _field(column: Column) -> SchemaField:
         description=column.description,
         fields=[_field(field) for field in column.fields],
     )
-
-
-def type_name(type_: str) -> str:
-    """The name that a spec has for a type that BigQuery names."""
-    return _LEGACY_NAMES.get(type_.upper(), type_.upper())
 
 
 def new_table(table: Table, reference: bigquery.TableReference) -> bigquery.Table:
@@ -128,6 +113,8 @@ def _merged(columns: Sequence[Column], found: Sequence[SchemaField], within: str
 
 def _column_differences(column: Column, field: SchemaField, within: str) -> Iterator[str]:
     name = f"{within}{column.name}"
+    # The API answers with its own name, whichever a table was made with; not every server that
+    # stands in for it does.
     if type_name(field.field_type) != column.type:
         yield f"{name} is {field.field_type} and the spec has {column.type}"
     mode = field.mode or Mode.NULLABLE.value

@@ -26,8 +26,6 @@ _FITS_INTO = {
 """Which other types of a query's column become a column of a type, as they do in BigQuery's own
 coercions (https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules)."""
 
-_SQL_NAMES = {"FLOAT": "FLOAT64", "NUMERIC": "NUMERIC"}
-
 
 def query_parameters(
     parameters: Mapping[str, Value],
@@ -90,7 +88,7 @@ def _as_column(table: Table, column: Column, type_: str) -> str:
             f"{table.name}: its query gives other types: {column.name} is {type_}, and the table "
             f"has {column.type}"
         )
-    return f"CAST(`{column.name}` AS {_SQL_NAMES[column.type]}) AS `{column.name}`"
+    return f"CAST(`{column.name}` AS {column.sql_type}) AS `{column.name}`"
 
 
 def hash_of(table: Table, name: str) -> str:

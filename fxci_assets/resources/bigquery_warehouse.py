@@ -40,12 +40,16 @@ from fxci_assets.resources.bigquery_sql import as_returned, as_rows_of, hash_of,
 from fxci_assets.resources.google_credentials import credentials
 from fxci_assets.resources.warehouse import PartitionWrite, at_once
 from fxci_assets.rows_hash import RowsHash
-from fxci_assets.tables import Table
+from fxci_assets.settings import variable
+from fxci_assets.tables import Table, type_name
 
 if TYPE_CHECKING:
     from fxci_assets.dialect import Value
 
-_CREDENTIALS = "bigquery.credentials"
+_CREDENTIALS = variable("bigquery", "credentials")
+
+_TO_QUERY = ("bigquery.jobs.create", "bigquery.tables.getData")
+"""The permissions that a query needs."""
 
 _APPLICATION = {"application": "fxci-etl"}
 """The label that all jobs carry."""
@@ -225,7 +229,7 @@ class BigQueryWarehouse:
             config.maximum_bytes_billed = maximum_bytes_billed
         with (
             self._api("a query") as api,
-            api.explained("bigquery.jobs.create", "bigquery.tables.getData", query=True),
+            api.explained(*_TO_QUERY, query=True),
         ):
             rows = api.rows(api.query(sql, config))
             return as_returned(rows.to_arrow(create_bqstorage_client=False))
@@ -236,7 +240,7 @@ class BigQueryWarehouse:
         )
         with (
             self._api("a query") as api,
-            api.explained("bigquery.jobs.create", "bigquery.tables.getData", query=True),
+            api.explained(*_TO_QUERY, query=True),
         ):
             # Without a client for the Storage API, these are the pages of the REST API.
             for batch in api.rows(api.query(sql, config)).to_arrow_iterable():
@@ -244,7 +248,7 @@ class BigQueryWarehouse:
 
     def dry_run(self, sql: str, parameters: Mapping[str, Value] | None = None) -> int:
         """The bytes that a query would process, at no cost. Raises QueryError as it would."""
-        with self._api("a dry run") as api:
+        with self._api("a dry run") as api, api.explained(*_TO_QUERY, query=True):
             return self._dry_run(api, sql, parameters or {}).total_bytes_processed or 0
 
     def partitions(self, table: Table) -> Sequence[dt.date]:
@@ -327,7 +331,7 @@ class BigQueryWarehouse:
             if not self._may_create:
                 raise BigQueryError(
                     f"{api.where}: the table is not there and has to be deployed; with "
-                    "bigquery.create_tables it would be created"
+                    f"{variable('bigquery', 'create_tables')} it would be created"
                 )
             new = bigquery_schema.new_table(table, self._reference(table))
             found = self._create(api, new)
@@ -389,13 +393,13 @@ class BigQueryWarehouse:
             query_parameters=query_parameters(parameters),
             labels=dict(_APPLICATION),
         )
-        with api.explained("bigquery.jobs.create", "bigquery.tables.getData", query=True):
-            return api.query(sql, config)
+        return api.query(sql, config)
 
     def _columns(self, api: Api, sql: str, parameters: Mapping[str, Value]) -> Mapping[str, str]:
         """The columns that a query would give, and their types."""
-        schema = self._dry_run(api, sql, parameters).schema or ()
-        return {field.name: bigquery_schema.type_name(field.field_type) for field in schema}
+        with api.explained(*_TO_QUERY):
+            schema = self._dry_run(api, sql, parameters).schema or ()
+        return {field.name: type_name(field.field_type) for field in schema}
 
     def _reference(self, table: Table) -> bigquery.TableReference:
         return bigquery.TableReference.from_string(self.name(table))

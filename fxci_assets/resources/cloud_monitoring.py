@@ -25,10 +25,14 @@ from google.protobuf.json_format import MessageToDict  # type: ignore[import-unt
 
 from fxci_assets.resources.google_credentials import CredentialsError, credentials
 from fxci_assets.resources.monitoring import UPTIME, MonitoringError
+from fxci_assets.settings import variable
+from fxci_assets.texts import one_line
 
 _log = logging.getLogger(__name__)
 
 _DAY = dt.timedelta(days=1)
+
+_CREDENTIALS, _PROJECTS = variable("monitoring", "credentials"), variable("monitoring", "projects")
 
 _TRANSIENT = (
     _errors.ServiceUnavailable,
@@ -102,9 +106,7 @@ class CloudMonitoring:
                     channel=_clear_text_channel,
                 )
             )
-        return _v3.MetricServiceClient(
-            credentials=credentials(self.credentials, "monitoring.credentials")
-        )
+        return _v3.MetricServiceClient(credentials=credentials(self.credentials, _CREDENTIALS))
 
     def _series(
         self, client: _v3.MetricServiceClient, project: str, day: dt.date
@@ -191,17 +193,13 @@ def _explained(error: _errors.GoogleAPICallError) -> str:
             "is in roles/monitoring.viewer)"
         )
     if isinstance(error, _errors.NotFound):
-        return f"{said}; check monitoring.projects, which takes ids, not names"
+        return f"{said}; check {_PROJECTS}, which takes ids, not names"
     if isinstance(error, _errors.Unauthenticated | _errors.ServiceUnavailable):
-        return f"{said}; renew the credentials (monitoring.credentials)"
+        return f"{said}; renew the credentials ({_CREDENTIALS})"
     return said
 
 
 def _said(error: Exception) -> str:
     """`PermissionDenied: the server's text`."""
     text = error.message if isinstance(error, _errors.GoogleAPICallError) else error
-    return f"{type(error).__name__}: {_one_line(text)}"
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return f"{type(error).__name__}: {one_line(text)}"

@@ -14,6 +14,8 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import service_account
 
+from fxci_assets.texts import one_line
+
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -51,7 +53,7 @@ def _default(setting: str) -> Credentials:
         found, _ = google.auth.default(scopes=_SCOPES)
     except GoogleAuthError as error:
         # Its cause, among the other arguments, may quote what it could not read.
-        said = " ".join(str(error.args[0] if error.args else error).split())
+        said = one_line(error.args[0] if error.args else error)
         raise CredentialsError(
             f"{said}; set {setting}, or default credentials in the environment"
         ) from None

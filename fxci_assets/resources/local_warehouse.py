@@ -27,6 +27,7 @@ from fxci_assets.tables import (
     Table,
     arrow_schema,
 )
+from fxci_assets.texts import one_line
 
 if TYPE_CHECKING:
     import duckdb
@@ -170,7 +171,7 @@ class LocalWarehouse:
                 relation = connection.sql(query.sql, params=dict(query.parameters))
                 result = relation.to_arrow_table()
         except duckdb.Error as error:
-            raise QueryError(_in_one_line(error)) from error
+            raise QueryError(_said(error)) from error
         return _as_bigquery_returns(result)
 
     def _folder(self, name: str) -> Path:
@@ -295,13 +296,13 @@ def _rows_of(table: Relation, files: Sequence[Path]) -> str:
     return f"SELECT {names} FROM ({' UNION ALL BY NAME '.join(parts)})"
 
 
-def _in_one_line(error: Exception) -> str:
+def _said(error: Exception) -> str:
     from fxci_assets.dialect import raised
 
     ours = raised(str(error))
     if ours is not None:
-        return ours
-    line = str(error).splitlines()[0]
+        return one_line(ours)
+    line = one_line(str(error).partition("\n")[0])
     line = re.sub(r"^(\w+ )*Error: ", "", line)
     if line == "unordered_map::at":
         # DuckDB's own fault: a macro with types in an UNNEST that refers to another table.

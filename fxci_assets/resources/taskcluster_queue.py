@@ -21,7 +21,11 @@ import taskcluster.utils as _utils  # type: ignore[import-untyped]
 import urllib3 as _urllib3
 
 from fxci_assets.resources.taskcluster import MOST_IDS, AnswerTooLarge, TaskclusterError
+from fxci_assets.settings import variable
 from fxci_assets.taskcluster.messages import DECODE_ERRORS
+from fxci_assets.texts import one_line
+
+_ROOT_URL = variable("taskcluster", "rooturl")
 
 _CHUNK = 1 << 16
 
@@ -45,7 +49,7 @@ class TaskclusterQueue:
         self, root_url: str, *, request_seconds: float = 60.0, retry_seconds: float = 300.0
     ) -> None:
         if not root_url.startswith(("https://", "http://")):
-            raise TaskclusterError(f"taskcluster.rootUrl is {root_url!r}, and should be a URL")
+            raise TaskclusterError(f"{_ROOT_URL} is {root_url!r}, and should be a URL")
         self._where = f"Taskcluster at {root_url}"
         self._client = _taskcluster.Queue({"rootUrl": root_url})
         self._session = _Session(request_seconds)
@@ -76,7 +80,7 @@ class TaskclusterQueue:
             except DECODE_ERRORS as error:
                 raise TaskclusterError(
                     f"{self._where}: the answer is not what the queue documents ({error}); check "
-                    "taskcluster.rootUrl"
+                    f"{_ROOT_URL}"
                 ) from error
             brought = {id: entries[id] for id in missing if id in entries}
             found |= brought
@@ -112,7 +116,7 @@ class TaskclusterQueue:
             ) from error
         except _requests.RequestException as error:
             raise TaskclusterError(
-                f"{self._where}: {_said(error)}; check taskcluster.rootUrl and the network"
+                f"{self._where}: {_said(error)}; check {_ROOT_URL} and the network"
             ) from error
         if response.status_code != 200:
             raise TaskclusterError(f"{self._where}: {_refusal(response)}")
@@ -188,18 +192,18 @@ def _refusal(response: _requests.Response) -> str:
         pass
     else:
         # The request follows, behind a line of dashes.
-        said += f", {error.code}: {_one_line(error.message.partition('---')[0])}"
+        said += f", {error.code}: {one_line(error.message.partition('---')[0])}"
     if status < 400:
-        return f"{said}; check taskcluster.rootUrl: it leads elsewhere"
+        return f"{said}; check {_ROOT_URL}: it leads elsewhere"
     if status in (401, 403):
         return f"{said}; there, who has no credentials may not read tasks (scopes queue:get-task:*)"
     if status in (404, 405):
-        return f"{said}; check taskcluster.rootUrl: there is no queue behind it"
+        return f"{said}; check {_ROOT_URL}: there is no queue behind it"
     if status == 429:
-        return f"{said}; it was asked too often, and will be asked again by the next drain"
+        return f"{said}; it was asked too often, and will be asked again the next time"
     if status < 500:
         return f"{said}; it refuses the request itself: its API may have changed"
-    return f"{said}; it will be asked again by the next drain"
+    return f"{said}; it will be asked again the next time"
 
 
 class _Error(msgspec.Struct):
@@ -210,11 +214,7 @@ class _Error(msgspec.Struct):
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {_one_line(error)}"
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 class _Definition(msgspec.Struct):

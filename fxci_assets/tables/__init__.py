@@ -28,6 +28,7 @@ from fxci_assets.tables.spec import (
     Source,
     Table,
     arrow_schema,
+    type_name,
 )
 from fxci_assets.tables.workers import WORKER_METRICS, WORKER_USAGE
 
@@ -58,6 +59,7 @@ __all__ = [
     "Source",
     "Table",
     "arrow_schema",
+    "type_name",
 ]
 
 VIEW_DATASET = "fxci"

@@ -1,5 +1,5 @@
-"""What a spec of a table says, and the Arrow schema that follows from it. Which tables there are
-does not belong here.
+"""What a spec of a table says, and the types in SQL and Arrow that follow from it. Which tables
+there are does not belong here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,22 @@ ColumnType = Literal[
 ]
 
 
+_SQL_NAMES: dict[ColumnType, str] = {
+    "INTEGER": "INT64",
+    "FLOAT": "FLOAT64",
+    "BOOLEAN": "BOOL",
+    "RECORD": "STRUCT",
+}
+"""The types whose names in SQL are not those of BigQuery's API, which a spec has too."""
+
+_API_NAMES = {sql: api for api, sql in _SQL_NAMES.items()} | {"DECIMAL": "NUMERIC"}
+
+
+def type_name(name: str) -> str:
+    """The name that a spec has for a type, by any of the names that BigQuery has for it."""
+    return _API_NAMES.get(name.upper(), name.upper())
+
+
 class Mode(enum.StrEnum):
     REQUIRED = "REQUIRED"
     NULLABLE = "NULLABLE"
@@ -41,6 +57,14 @@ class Column:
     allowed: tuple[str, ...] = ()
     pattern: str | None = None
     minimum: int | None = None
+
+    @property
+    def sql_type(self) -> str:
+        """The column's type as BigQuery's SQL spells it."""
+        name = _SQL_NAMES.get(self.type, self.type)
+        if self.fields:
+            name += f"<{', '.join(f'{field.name} {field.sql_type}' for field in self.fields)}>"
+        return f"ARRAY<{name}>" if self.mode is Mode.REPEATED else name
 
 
 @dataclass(frozen=True, slots=True)

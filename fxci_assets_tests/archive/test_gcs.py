@@ -134,7 +134,7 @@ def test_a_permission_that_is_missing_is_named(
     ("status", "text", "said"),
     [
         (503, "Backend Error", r"Backend Error, 503"),
-        (401, "Invalid Credentials", r"renew the credentials \(storage\.credentials\)"),
+        (401, "Invalid Credentials", r"renew the credentials \(FXCI_ETL_STORAGE_CREDENTIALS\)"),
         (400, "Unknown Error", "Unknown Error, 400"),
         (400, "invalid argument", "invalid argument"),
     ],
@@ -168,7 +168,9 @@ def test_a_bucket_that_is_not_there_is_no_empty_archive(gcs_emulator: Emulator) 
         lambda: store.create("x", b""),
         lambda: store.replace("x", b""),
     ):
-        with pytest.raises(GcsError, match=r"there is no bucket nowhere \(storage\.bucket\)"):
+        with pytest.raises(
+            GcsError, match=r"there is no bucket nowhere \(FXCI_ETL_STORAGE_BUCKET\)"
+        ):
             call()
 
 
@@ -225,7 +227,7 @@ def test_an_emulator_is_sent_no_credentials(
 def test_credentials_that_are_none_are_not_quoted(
     google: Emulator, credentials: str, said: str
 ) -> None:
-    with pytest.raises(CredentialsError, match=f"storage.credentials {said}") as raised:
+    with pytest.raises(CredentialsError, match=f"FXCI_ETL_STORAGE_CREDENTIALS {said}") as raised:
         GcsStore(BUCKET, credentials=credentials).files("")
     assert "s3cret" not in str(raised.value)
     assert raised.value.__cause__ is None
@@ -236,6 +238,6 @@ def test_without_any_credentials_it_is_said_what_to_set(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
     with pytest.raises(
-        CredentialsError, match=r"nowhere\.json.*; set storage\.credentials, or default"
+        CredentialsError, match=r"nowhere\.json.*; set FXCI_ETL_STORAGE_CREDENTIALS, or default"
     ):
         GcsStore(BUCKET).files("")

@@ -467,7 +467,7 @@ class TestErrorsAreOneLine:
         text = self.refused(
             source(broker, host="127.0.0.1", port=broker.tls_port, tls=True), "not accepted"
         )
-        assert "mismatch" in text and "pulse.host" in text
+        assert "mismatch" in text and "FXCI_ETL_PULSE_HOST" in text
 
     def test_tls_out_of_date(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         authority = trustme.CA()
@@ -481,10 +481,10 @@ class TestErrorsAreOneLine:
 
     @pytest.mark.usefixtures("trusted")
     def test_tls_where_there_is_none(self, broker: Broker) -> None:
-        self.refused(source(broker, tls=True), "no TLS.*pulse.port.*pulse.tls")
+        self.refused(source(broker, tls=True), "no TLS.*FXCI_ETL_PULSE_PORT.*FXCI_ETL_PULSE_TLS")
 
     def test_no_tls_where_there_is(self, broker: Broker) -> None:
-        self.refused(source(broker, port=broker.tls_port), "set pulse.tls to true")
+        self.refused(source(broker, port=broker.tls_port), "set FXCI_ETL_PULSE_TLS to true")
 
     def test_wrong_password(self, broker: Broker) -> None:
         self.refused(source(broker, password="wr0ng"), "login refused for user admin; check")
@@ -504,7 +504,9 @@ class TestErrorsAreOneLine:
                 self.refused(pulse, r"no answer within 0\.3 s")
 
     def test_no_such_host(self) -> None:
-        self.refused(AmqpPulse("pulse.invalid", 5671, "u", "s3cret-word"), "check pulse.host")
+        self.refused(
+            AmqpPulse("pulse.invalid", 5671, "u", "s3cret-word"), "check FXCI_ETL_PULSE_HOST"
+        )
 
     def test_missing_exchange(self, broker: Broker, pulse: AmqpPulse) -> None:
         broker.delete_exchange(EXCEPTION)

@@ -259,7 +259,7 @@ class TestATableThatOthersDeploy:
         error = failed(lambda: write(theirs, events, "A"))
         assert error == (
             f"{theirs.target}.{events.name} of 2026-04-13: the table is not there and has to be "
-            "deployed; with bigquery.create_tables it would be created"
+            "deployed; with FXCI_ETL_BIGQUERY_CREATE_TABLES it would be created"
         )
 
     def test_is_not_given_columns(
@@ -712,8 +712,10 @@ class TestAPartitionThatIsAQuery:
         def never() -> None:
             raise AssertionError
 
-        with pytest.raises(QueryError):
-            warehouse.write_query(tallies, DAY, "SELECT nothing", {}, before_commit=never)
+        error = failed(
+            lambda: warehouse.write_query(tallies, DAY, "SELECT nothing", {}, before_commit=never)
+        )
+        assert error.startswith(f"{warehouse.target}.{tallies.name} of 2026-04-13: invalidQuery: ")
 
     @pytest.mark.parametrize("built", [TASK_RUN_COSTS, WORKER_UTILIZATION], ids=lambda t: t.name)
     def test_of_the_project_has_the_rows_that_it_has_locally(
@@ -825,7 +827,7 @@ class TestAQuery:
             "a query: bytesBilledLimitExceeded: Query exceeded limit for bytes billed: 1000. "
         )
         assert error.endswith(
-            "; ask for fewer days or columns, or raise bigquery.maximum_bytes_billed"
+            "; ask for fewer days or columns, or raise FXCI_ETL_BIGQUERY_MAXIMUM_BYTES_BILLED"
         )
 
     def test_has_the_rows_of_all_pages(
@@ -891,7 +893,7 @@ class TestPartitions:
         warehouse = BigQueryWarehouse(bigquery.clients, bigquery.project, "no_such_dataset")
         error = failed(lambda: warehouse.partitions(events))
         assert error.startswith(f"{bigquery.project}.no_such_dataset.{events.name}: notFound: ")
-        assert "check bigquery.project and bigquery.dataset" in error
+        assert "check FXCI_ETL_BIGQUERY_PROJECT and FXCI_ETL_BIGQUERY_DATASET" in error
 
     def test_of_no_day_are_passed_over(
         self, server: BigQueryServer, warehouse: BigQueryWarehouse, events: Table
@@ -1024,7 +1026,8 @@ class TestARefusal:
             (
                 "tables.insert",
                 Refusal(404, "notFound", "Not found: Dataset project:data"),
-                "check bigquery.project and bigquery.dataset: the dataset must be there",
+                "it must be there, and called so: check FXCI_ETL_BIGQUERY_PROJECT and "
+                "FXCI_ETL_BIGQUERY_DATASET, and of a billing export FXCI_ETL_BILLING_…",
             ),
         ],
     )
@@ -1076,7 +1079,8 @@ class TestARefusal:
         warehouse = BigQueryWarehouse(lambda: client, bigquery.project, bigquery.dataset)
         server.script("jobs.insert", *[Refusal(401, "authError", "Invalid Credentials")] * 5)
         assert failed(lambda: warehouse.query("SELECT 1 AS one")) == (
-            "a query: authError: Invalid Credentials; renew the credentials (bigquery.credentials)"
+            "a query: authError: Invalid Credentials; renew the credentials "
+            "(FXCI_ETL_BIGQUERY_CREDENTIALS)"
         )
 
     def test_without_a_word_from_bigquery(
@@ -1124,7 +1128,7 @@ class TestClients:
         warehouse = BigQueryWarehouse(plain_clients("project", encoded), "project", "data")
         with pytest.raises(CredentialsError) as error:
             warehouse.query("SELECT 1")
-        assert str(error.value) == f"bigquery.credentials {message}"
+        assert str(error.value) == f"FXCI_ETL_BIGQUERY_CREDENTIALS {message}"
         assert error.value.__cause__ is None
 
     @pytest.mark.usefixtures("at_google")
@@ -1137,7 +1141,7 @@ class TestClients:
         warehouse = BigQueryWarehouse(plain_clients("project", None), "project", "data")
         error = failed(lambda: warehouse.query("SELECT 1"), CredentialsError)
         assert error.endswith(
-            "; set bigquery.credentials, or default credentials in the environment"
+            "; set FXCI_ETL_BIGQUERY_CREDENTIALS, or default credentials in the environment"
         )
         assert "hunter2" not in error
 
@@ -1171,7 +1175,7 @@ class TestClients:
             warehouse = BigQueryWarehouse(clients, "project", "data")
             assert failed(lambda: warehouse.query("SELECT 1")) == (
                 "a query: DefaultCredentialsError: none found; "
-                "renew the credentials (bigquery.credentials)"
+                "renew the credentials (FXCI_ETL_BIGQUERY_CREDENTIALS)"
             )
 
 

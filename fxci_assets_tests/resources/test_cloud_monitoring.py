@@ -321,7 +321,7 @@ class TestTheError:
         ("code", "what_to_do"),
         [
             (grpc.StatusCode.PERMISSION_DENIED, "monitoring.timeSeries.list"),
-            (grpc.StatusCode.NOT_FOUND, "check monitoring.projects"),
+            (grpc.StatusCode.NOT_FOUND, "check FXCI_ETL_MONITORING_PROJECTS"),
             (grpc.StatusCode.UNAUTHENTICATED, "renew the credentials"),
             (grpc.StatusCode.INVALID_ARGUMENT, "what the server says"),
         ],
@@ -481,7 +481,7 @@ class TestCredentials:
         monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
         monkeypatch.setenv("NO_GCE_CHECK", "true")
 
-        with pytest.raises(MonitoringError, match=r"set monitoring\.credentials, or") as e:
+        with pytest.raises(MonitoringError, match=r"set FXCI_ETL_MONITORING_CREDENTIALS, or") as e:
             CloudMonitoring().uptime(PROJECT, DAY)
         assert PROJECT in str(e.value)
         assert "\n" not in str(e.value)

@@ -12,7 +12,7 @@ from google.oauth2 import service_account
 
 from fxci_assets.resources.google_credentials import CredentialsError, credentials
 
-SETTING = "storage.credentials"
+SETTING = "FXCI_ETL_STORAGE_CREDENTIALS"
 NO_BASE64 = "is not base64 (of a service account's key in JSON)"
 NO_KEY = "is base64, but not of a service account's key in JSON"
 

@@ -58,7 +58,7 @@ BILL = Source(
     title="A bill",
     description="A table of others, partitioned by a time.",
     columns=(
-        Column("at", "TIMESTAMP", Mode.NULLABLE, "When."),
+        Column("usage_start", "TIMESTAMP", Mode.NULLABLE, "When."),
         Column("price", "NUMERIC", Mode.NULLABLE, "Dollars."),
         Column(
             "credits",
@@ -68,7 +68,7 @@ BILL = Source(
             fields=(Column("amount", "FLOAT", Mode.NULLABLE, "Dollars."),),
         ),
     ),
-    partition_column="at",
+    partition_column="usage_start",
 )
 LOOKUP = Source(
     name="lookup",
@@ -289,7 +289,11 @@ def bill(*rows: tuple[dt.datetime, str, list[float]]) -> list[pa.RecordBatch]:
     return [
         pa.RecordBatch.from_pylist(
             [
-                {"at": at, "price": Decimal(price), "credits": [{"amount": a} for a in amounts]}
+                {
+                    "usage_start": at,
+                    "price": Decimal(price),
+                    "credits": [{"amount": a} for a in amounts],
+                }
                 for at, price, amounts in rows
             ],
             arrow_schema(BILL),
@@ -310,7 +314,8 @@ def test_a_source_is_queried_by_the_name_that_it_was_given(warehouse: LocalWareh
         "SELECT price, (SELECT SUM(credit.amount) FROM UNNEST(credits) AS credit) AS credit, "
         "(SELECT COUNT(*) FROM `other.billing.lookup` WHERE id = 'new') AS n "
         "FROM `other.billing.bill_of_others` "
-        "WHERE at >= TIMESTAMP(@day) AND at < TIMESTAMP(DATE_ADD(@day, INTERVAL 1 DAY))",
+        "WHERE usage_start >= TIMESTAMP(@day) "
+        "AND usage_start < TIMESTAMP(DATE_ADD(@day, INTERVAL 1 DAY))",
         {"day": DAY},
     )
     assert rows.to_pylist() == [{"price": 1.25, "credit": -0.75, "n": 2}]
@@ -318,7 +323,9 @@ def test_a_source_is_queried_by_the_name_that_it_was_given(warehouse: LocalWareh
 
 def test_a_source_refuses_rows_of_another_day(warehouse: LocalWarehouse) -> None:
     midnight = dt.datetime(2026, 4, 14, tzinfo=dt.UTC)
-    with pytest.raises(WarehouseError, match="bill of 2026-04-13: a row's at is 2026-04-14"):
+    with pytest.raises(
+        WarehouseError, match="bill of 2026-04-13: a row's usage_start is 2026-04-14"
+    ):
         warehouse.fill(BILL, DAY, bill((midnight, "9", [])))
 
 
@@ -489,7 +496,7 @@ def test_a_filter_on_the_day_reads_one_file_of_sixty(
 def test_results_have_bigquerys_types(warehouse: LocalWarehouse) -> None:
     result = warehouse.query(
         "SELECT SUM(x) AS total, SUM(SUM(x)) OVER () AS all_of_it, COUNT(*) AS n, AVG(x) AS mean, "
-        "DATE '2026-04-13' AS day, TIMESTAMP '2026-04-13 10:00:00' AS at, NULL AS nothing, "
+        "DATE '2026-04-13' AS day, TIMESTAMP '2026-04-13 10:00:00' AS moment, NULL AS nothing, "
         "STRUCT(1 AS a, 'b' AS b) AS record, [1, 2] AS numbers, TRUE AS yes, 1.5 AS f, 'x' AS s "
         "FROM UNNEST([1, 2]) AS x"
     )
@@ -499,7 +506,7 @@ def test_results_have_bigquerys_types(warehouse: LocalWarehouse) -> None:
         "n": "int64",
         "mean": "double",
         "day": "date32[day]",
-        "at": "timestamp[us, tz=UTC]",
+        "moment": "timestamp[us, tz=UTC]",
         "nothing": "int64",
         "record": "struct<a: int64, b: string>",
         "numbers": "list<item: int64>",

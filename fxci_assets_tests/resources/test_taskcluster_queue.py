@@ -187,7 +187,7 @@ class TestAskingAgain:
         assert len(server.requests) == 6
         assert str(error.value) == (
             f"Taskcluster at {server.root_url}: 503 Service Unavailable, Busy: try later; it will "
-            "be asked again by the next drain"
+            "be asked again the next time"
         )
 
     def test_what_is_refused_is_not_asked_again(self, serve: Serve) -> None:
@@ -238,8 +238,8 @@ class TestRefusals:
             (Refusal(400), "400 Bad Request, InputError: so it is; it refuses the request itself"),
             (Refusal(401, "AuthenticationFailed"), "who has no credentials may not read tasks"),
             (Refusal(403, "InsufficientScopes"), "who has no credentials may not read tasks"),
-            (Content(b"not here", 404), "404 Not Found; check taskcluster.rootUrl"),
-            (Content(b"", 405), "405 Method Not Allowed; check taskcluster.rootUrl"),
+            (Content(b"not here", 404), "404 Not Found; check FXCI_ETL_TASKCLUSTER_ROOTURL"),
+            (Content(b"", 405), "405 Method Not Allowed; check FXCI_ETL_TASKCLUSTER_ROOTURL"),
             (Refusal(429, "TooManyRequests"), "asked too often"),
             (Content(b"", 301, {"Location": "https://example.com"}), "it leads elsewhere"),
             (Content(b"", 204), "it leads elsewhere"),
@@ -274,7 +274,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize("root_url", ["", "firefox-ci-tc.services.mozilla.com", "ftp://x"])
     def test_a_root_url_that_is_none(self, root_url: str) -> None:
-        with pytest.raises(TaskclusterError, match=r"taskcluster\.rootUrl is .* should be a URL"):
+        with pytest.raises(
+            TaskclusterError, match=r"FXCI_ETL_TASKCLUSTER_ROOTURL is .* should be a URL"
+        ):
             TaskclusterQueue(root_url)
 
 

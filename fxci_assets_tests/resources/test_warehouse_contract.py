@@ -251,7 +251,7 @@ class TestAPartitionThatIsAQuery:
         tables.write(event(id="A"), event(id="B"), event(id="C"))
         tables.tally(
             "SELECT id AS name, @number AS number, @share AS share, day FROM {events} "
-            "WHERE day = @day AND id IN UNNEST(@ids) AND at < @until AND good = @good",
+            "WHERE day = @day AND id IN UNNEST(@ids) AND `at` < @until AND good = @good",
             ids=["A", "C"],
             number=7,
             share=0.25,
@@ -343,7 +343,7 @@ class TestAQuery:
         tables.write(event(dollars=Decimal("1.5"), routes=["a"]))
         result = tables.warehouse.query(
             tables.named(
-                "SELECT id, at, day, number, seconds, dollars, good, routes, tags, "
+                "SELECT id, `at`, day, number, seconds, dollars, good, routes, tags, "
                 "COUNT(*) OVER () AS n, NULL AS nothing, [1, 2] AS numbers, "
                 "STRUCT(1 AS a, 'b' AS b) AS record FROM {events} WHERE day = @day"
             ),
