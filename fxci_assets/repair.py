@@ -14,6 +14,7 @@ once, and is not asked for again.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -21,15 +22,11 @@ import msgspec
 
 from fxci_assets.archive.quarantine import Item
 from fxci_assets.archive.records import Gap
-from fxci_assets.definitions_fetch import (
-    DefinitionsReport,
-    definitions_of,
-    fetch_named,
-)
+from fxci_assets.definitions_fetch import DefinitionsReport, fetch_named
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.pulse import Message
-from fxci_assets.resources.taskcluster import MOST_IDS, Taskcluster
+from fxci_assets.resources.taskcluster import MOST_IDS, Taskcluster, answers_of
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
 from fxci_assets.taskcluster import definitions
 from fxci_assets.taskcluster.messages import (
@@ -38,6 +35,8 @@ from fxci_assets.taskcluster.messages import (
     RESOLVED_STATES,
     TASK_DEFINED,
 )
+
+_log = logging.getLogger(__name__)
 
 EXCHANGE = "taskcluster-queue/task-status"
 """Stands for an exchange where a task's status is in quarantine."""
@@ -372,12 +371,22 @@ def _file(
 ) -> None:
     """Ask for the status of some tasks, and file what it tells."""
     now = pipeline.clock()
-    statuses = source.statuses([task.task_id for task in tasks])
+    statuses: dict[str, bytes] = {}
+    unknown: set[str] = set()
+    for part in answers_of(source.statuses, [task.task_id for task in tasks]):
+        statuses |= part.answers
+        if part.unusable is not None:
+            # Not to quarantine: the next repair asks again.
+            _log.warning("%s", part.describe())
+            unknown.update(part.asked)
     tags = _tags(source, list(statuses))
     messages: list[Message] = []
     aside: list[Item] = []
     for task in tasks:
         status = statuses.get(task.task_id)
+        if task.task_id in unknown:
+            report.unresolved += 1
+            continue
         if status is None:
             body = msgspec.json.encode({"taskId": task.task_id})
             aside.append(_item(STATUS_GONE, task, body, now))
@@ -431,8 +440,8 @@ def message_of(
 def _tags(source: Taskcluster, tasks: Sequence[str]) -> dict[str, bytes]:
     """The tags of tasks, as JSON."""
     found: dict[str, bytes] = {}
-    for _, answers in definitions_of(source, tasks):
-        for task_id, body in answers.items():
+    for part in answers_of(source.definitions, tasks):
+        for task_id, body in part.answers.items():
             try:
                 found[task_id] = bytes(msgspec.json.decode(body, type=_Tagged).tags)
             except DECODE_ERRORS:

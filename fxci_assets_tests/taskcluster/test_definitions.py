@@ -162,7 +162,7 @@ def test_a_year_after_the_deadline_is_as_the_queue_reckons(
         (b"", "unreadable"),
         (definition()[:-1], "unreadable"),
         (definition().replace(b"a task", b"\xff"), "unreadable"),
-        (b"[" * 100_000, "unreadable"),
+        (definition(payload={"x": "\ud800"}), "unreadable"),
         (b"[]", "not-an-object"),
         (definition(without=("payload",)), "definition-incomplete"),
         (definition(without=("metadata",)), "definition-incomplete"),
@@ -210,7 +210,8 @@ def test_one_of_nine_megabytes_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "reasons"), [(499, []), (500, []), (501, ["definition-too-deep"])]
+    ("levels", "reasons"),
+    [(499, []), (500, []), (501, ["definition-too-deep"]), (100_000, ["definition-too-deep"])],
 )
 def test_json_may_have_as_many_levels_as_bigquery_takes(levels: int, reasons: list[str]) -> None:
     text = b'{"a":' * levels + b'"[{\\"[{"' + b"}" * levels
@@ -287,6 +288,7 @@ class TestTheDayItIsFiledUnder:
         ("content", "reason"),
         [
             (b"", "unreadable"),
+            (b'{"x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", "definition-too-deep"),
             (b'"x"', "not-an-object"),
             (b"{}", "created-unreadable"),
             (b'{"created": "yesterday"}', "created-unreadable"),
