@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from fxci_assets.archive.quarantine import Item
+from fxci_assets.archive.quarantine import Entry, Item
 from fxci_assets.archive.records import Gap
 from fxci_assets.definitions_fetch import DefinitionsReport, fetch_named
 from fxci_assets.drain import DrainReport, file_messages
@@ -132,7 +132,7 @@ def missing(pipeline: Pipeline, first: dt.date, last: dt.date) -> list[Missing]:
     ]
 
 
-def beyond_repair(items: Iterable[Item]) -> frozenset[str]:
+def beyond_repair(items: Iterable[Entry]) -> frozenset[str]:
     """The tasks of which repair has put something among these items of the quarantine."""
     return frozenset(
         item.routing_key.split(".")[1] for item in items if item.routing_key.startswith(ROUTING_KEY)
@@ -321,11 +321,11 @@ def _is_of_definitions(gap: Gap) -> bool:
     return gap.queue.rpartition("/")[2] == TASK_DEFINED.rpartition("/")[2]
 
 
-def _set_aside(pipeline: Pipeline, since: dt.date) -> list[Item]:
+def _set_aside(pipeline: Pipeline, since: dt.date) -> list[Entry]:
     """What is in quarantine, also what somebody has accepted: the queue would not say more."""
     quarantine = pipeline.archive.quarantine
     replayed = quarantine.replayed_ids()
-    return [item for item in quarantine.items(since) if item.id not in replayed]
+    return [item for item in quarantine.entries(since) if item.id not in replayed]
 
 
 def _each_once(found: Iterable[Missing]) -> list[Missing]:
