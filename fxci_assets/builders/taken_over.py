@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxci_assets.archive import Archive
-from fxci_assets.day_rows import DayRows, Tally, UnusableEvent
+from fxci_assets.day_rows import DayRows, Tally
 from fxci_assets.tables import Table
 
 
@@ -34,7 +34,7 @@ class _WithTakenOver:
     def __init__(self, built: DayRows, taken_over: Mapping[Table, pa.Table]) -> None:
         self._built = built
         self._taken_over = taken_over
-        self.unusable: list[UnusableEvent] = built.unusable
+        self.unusable = built.unusable
         self.first_event = built.first_event
         self.last_event = built.last_event
 

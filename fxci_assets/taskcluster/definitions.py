@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
@@ -20,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxci_assets import flat_json
-from fxci_assets.day_rows import Tally, UnusableEvent
+from fxci_assets.day_rows import SetAside, Tally, UnusableEvent
+from fxci_assets.spool import Spool
 from fxci_assets.tables import SLUGID_PATTERN, TASK_DEFINITIONS, Table, arrow_schema
 from fxci_assets.taskcluster.filing import AHEAD
 from fxci_assets.taskcluster.messages import (
@@ -274,12 +273,12 @@ class DefinitionsOfDay:
 
     def __init__(self, day: dt.date, definitions: Iterable[pa.Table]) -> None:
         self._day = day
-        self._bodies = _Bodies()
+        self._bodies = Spool()
         self._tallies = {
             name: Tally()
             for name in (UNUSABLE_DEFINITIONS, DEFINITIONS_TOO_LARGE, CONFLICTING_DEFINITIONS)
         }
-        self.unusable: list[UnusableEvent] = []
+        self.unusable = SetAside()
         self.first_event: dt.datetime | None = None
         self.last_event: dt.datetime | None = None
         parts = [self._stage(part) for part in definitions]
@@ -305,11 +304,11 @@ class DefinitionsOfDay:
             assert isinstance(created, dt.datetime)
             self.first_event = min(created, self.first_event or created)
             self.last_event = max(created, self.last_event or created)
-            entries.append((task_id, fetched_at, *self._bodies.add(body)))
+            entries.append((task_id, fetched_at, self._bodies.add(body), len(body)))
         return to_table(entries, _ENTRIES)
 
     def _set_aside(self, event: UnusableEvent) -> None:
-        self.unusable.append(event)
+        self.unusable.add(event)
         name = DEFINITIONS_TOO_LARGE if event.reason in _FOR_NO_ROW else UNUSABLE_DEFINITIONS
         self._tallies[name].add([event.routing_key])
 
@@ -332,7 +331,7 @@ class DefinitionsOfDay:
 
     def _settle(self, entries: Sequence[_Entry]) -> _Entry:
         """The first that was fetched; of several at the same moment, the least in byte order."""
-        bodies = {entry: self._bodies.read(entry) for entry in entries}
+        bodies = {entry: self._bodies.read(entry.at) for entry in entries}
         rows = {
             tuple(map(repr, _but_priority(definition_row(entry.task_id, body, self._day))))
             for entry, body in bodies.items()
@@ -348,7 +347,7 @@ class DefinitionsOfDay:
         size = 0
         for start in range(0, len(self._entries), _PART_ROWS):
             for entry in map(_Entry._make, _rows(self._entries.slice(start, _PART_ROWS))):
-                rows.append(definition_row(entry.task_id, self._bodies.read(entry), self._day))
+                rows.append(definition_row(entry.task_id, self._bodies.read(entry.at), self._day))
                 size += entry.size
                 if len(rows) >= _PART_ROWS or size >= _PART_BYTES:
                     yield _batch(rows, schema)
@@ -382,8 +381,7 @@ _ENTRIES = pa.schema(
     [
         pa.field("task_id", pa.string()),
         pa.field("fetched_at", pa.timestamp("us", tz="UTC")),
-        pa.field("offset", pa.int64()),
-        pa.field("stored", pa.int64()),
+        pa.field("at", pa.int64()),
         pa.field("size", pa.int64()),
     ]
 )
@@ -394,30 +392,5 @@ class _Entry(NamedTuple):
 
     task_id: str
     fetched_at: dt.datetime
-    offset: int
-    stored: int
+    at: int
     size: int
-
-
-class _Bodies:
-    """Bodies in a temporary file, which has no name and is gone with this process."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="fxci-")  # noqa: SIM115
-        self._end = 0
-        weakref.finalize(self, self._file.close)
-
-    def add(self, body: bytes) -> tuple[int, int, int]:
-        """Where it lies, and its size there and here."""
-        stored = pa.compress(body, codec="lz4", asbytes=True)
-        self._file.write(stored)
-        offset = self._end
-        self._end += len(stored)
-        return offset, len(stored), len(body)
-
-    def read(self, entry: _Entry) -> bytes:
-        self._file.seek(entry.offset)
-        body: bytes = pa.decompress(
-            self._file.read(entry.stored), entry.size, codec="lz4", asbytes=True
-        )
-        return body
