@@ -41,12 +41,13 @@ EXCHANGE = "taskcluster-queue/task-definition"
 DEFINITION_INCOMPLETE = "definition-incomplete"
 DEFINITION_TOO_LARGE = "definition-too-large"
 DEFINITION_TOO_DEEP = "definition-too-deep"
+DEFINITION_UNSTORABLE = "definition-unstorable"
 CREATED_UNREADABLE = "created-unreadable"
 CREATED_TOO_EARLY = "created-before-first-partition"
 CREATED_TOO_LATE = "created-in-the-future"
 CREATED_ON_ANOTHER_DAY = "created-on-another-day"
 
-_FOR_NO_ROW = (DEFINITION_TOO_LARGE, DEFINITION_TOO_DEEP)
+_FOR_NO_ROW = (DEFINITION_TOO_LARGE, DEFINITION_TOO_DEEP, DEFINITION_UNSTORABLE)
 
 UNUSABLE_DEFINITIONS = "unusable_definitions"
 DEFINITIONS_TOO_LARGE = "definitions_too_large"
@@ -233,7 +234,12 @@ def _a_year_after(deadline: dt.datetime) -> dt.datetime:
 
 
 def _json(raw: msgspec.Raw) -> str:
-    """The text of a JSON object. Raises Unusable where it is none, or is too deep."""
+    """The text of a JSON object. Raises Unusable where it is none, or BigQuery would not load it,
+    and with it none of the day. Its JSON can have a name twice, of which the first counts, but
+    neither too many levels nor a number that is no FLOAT64; of others a load job keeps what a
+    FLOAT64 can (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type,
+    https://github.com/apache/beam/issues/25606). Half of a surrogate pair, which it would not take
+    either, has failed to decode."""
     content = bytes(raw)
     # Also null, which would be loaded as NULL.
     if not content.startswith(b"{"):
@@ -241,6 +247,8 @@ def _json(raw: msgspec.Raw) -> str:
     # Counting brackets is enough for nearly all.
     if content.count(b"{") + content.count(b"[") > DEEPEST and flat_json.depth(content) > DEEPEST:
         raise Unusable(DEFINITION_TOO_DEEP)
+    if flat_json.has_number_beyond_floats(content):
+        raise Unusable(DEFINITION_UNSTORABLE)
     return content.decode()
 
 

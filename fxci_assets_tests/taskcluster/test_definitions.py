@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -217,6 +218,25 @@ def test_json_may_have_as_many_levels_as_bigquery_takes(levels: int, reasons: li
     text = b'{"a":' * levels + b'"[{\\"[{"' + b"}" * levels
     built = build(definition().replace(b'{"command": ["true"]}', text))
     assert built.reasons == reasons
+
+
+@pytest.mark.parametrize("name", ["payload", "extra", "metadata", "tags"])
+def test_json_may_have_no_number_that_bigquery_refuses(name: str) -> None:
+    fields: dict[str, Any] = {name: {"n": [7]}}
+    refused = definition(**fields).replace(b"[7]", b"[1e999]")
+    built = build(refused, definition())
+    assert [row["taskId"] for row in built.rows] == [task_id(2)]
+    assert built.reasons == ["definition-unstorable"]
+    assert built.counts == {"definitions_too_large": 1}
+
+
+@pytest.mark.parametrize(
+    "text", [b'"\\u0000"', b'{"a":1,"a":2}', b"1e308", b"0.1234567890123456789"]
+)
+def test_json_may_have_what_bigquery_takes_although_it_does_not_keep_all_of_it(text: bytes) -> None:
+    content = definition().replace(b'["true"]', text)
+    [row] = build(content).rows
+    assert row["payload"] == f'{{"command": {text.decode()}}}'
 
 
 def test_many_brackets_are_not_many_levels() -> None:
