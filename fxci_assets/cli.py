@@ -34,7 +34,7 @@ from fxci_assets.command_line import (
 )
 
 if TYPE_CHECKING:
-    from fxci_assets.archive.quarantine import Item
+    from fxci_assets.archive.quarantine import Entry
     from fxci_assets.drain import DrainReport
     from fxci_assets.pipeline import Pipeline, Rebuilt
     from fxci_assets.settings import Settings
@@ -402,11 +402,11 @@ def quarantine_list(context: Context, all_: bool) -> None:
         }
         settled |= dict.fromkeys(items.replayed_ids(), "  replayed")
     found = False
-    for item in items.items() if all_ else items.open_items():
+    for item in items.entries() if all_ else items.open_entries():
         found = True
         click.echo(
             f"{item.id}  {item.received_at:%Y-%m-%d %H:%M:%S}  {item.reason:<32}  "
-            f"{len(item.body):>9,} bytes  {texts.visible(item.exchange.rpartition('/')[2])}"
+            f"{item.size:>9,} bytes  {texts.visible(item.exchange.rpartition('/')[2])}"
             f"{settled.get(item.id, '')}"
         )
     if not found:
@@ -423,17 +423,19 @@ def quarantine_show(context: Context, id: str) -> None:
     from fxci_assets import deployments
 
     notice(context.settings)
-    [item] = find_items(deployments.archive(context.settings).quarantine.items(), [id])
+    items = deployments.archive(context.settings).quarantine
+    [item] = find_items(items.entries(), [id])
     click.echo(
         f"id {item.id}\nreason {item.reason}\nreceived {item.received_at:%Y-%m-%d %H:%M:%S} UTC\n"
         f"exchange {texts.visible(item.exchange)}\n"
         f"routing key {texts.visible(item.routing_key)}",
         err=True,
     )
+    body = items.body(item)
     if sys.stdout.isatty():
-        click.echo(texts.visible_lines(item.body.decode(errors="backslashreplace")))
+        click.echo(texts.visible_lines(body.decode(errors="backslashreplace")))
         return
-    sys.stdout.buffer.write(item.body)
+    sys.stdout.buffer.write(body)
     sys.stdout.buffer.flush()
 
 
@@ -454,7 +456,7 @@ def quarantine_replay(context: Context, ids: tuple[str], body: Path | None) -> N
         raise click.UsageError("--body goes with one ID")
     pipeline = deployments.pipeline(context.settings)
     notice(context.settings)
-    items = find_items(pipeline.archive.quarantine.items(), ids)
+    items = find_items(pipeline.archive.quarantine.entries(), ids)
     failed: list[str] = []
     for item in items:
         try:
@@ -482,15 +484,15 @@ def quarantine_accept(context: Context, ids: tuple[str], why: str) -> None:
 
     notice(context.settings)
     items = deployments.archive(context.settings).quarantine
-    for item in find_items(items.items(), ids):
+    for item in find_items(items.entries(), ids):
         items.accept(item.id, Accepted(utc_now(), why))
         say(f"{item.id} accepted")
 
 
-def find_items(items: Iterable[Item], ids: Sequence[str]) -> list[Item]:
+def find_items(items: Iterable[Entry], ids: Sequence[str]) -> list[Entry]:
     """The items whose ids begin as given."""
     known = list(items)
-    found: list[Item] = []
+    found: list[Entry] = []
     for id in ids:
         matching = [item for item in known if id and item.id.startswith(id)]
         if len(matching) != 1:

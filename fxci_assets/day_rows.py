@@ -7,12 +7,14 @@ The interface between what sources mean (`taskcluster`, `uptime`) and who writes
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import msgspec
 import pyarrow as pa
 
+from fxci_assets.spool import Spool
 from fxci_assets.tables import Table
 
 _EXAMPLES = 10
@@ -27,6 +29,20 @@ class UnusableEvent(NamedTuple):
     routing_key: str
     received_at: dt.datetime
     body: bytes
+
+
+class SetAside:
+    """What cannot be used, in the order in which it was met. Not in memory: whoever creates tasks
+    can make all of a day unusable, and large."""
+
+    def __init__(self) -> None:
+        self._events = Spool()
+
+    def add(self, event: UnusableEvent) -> None:
+        self._events.add(msgspec.msgpack.encode(event))
+
+    def __iter__(self) -> Iterator[UnusableEvent]:
+        return (msgspec.msgpack.decode(event, type=UnusableEvent) for event in self._events)
 
 
 @dataclass(slots=True)
@@ -44,9 +60,12 @@ class Tally:
 class DayRows(Protocol):
     """The rows of one day, and what was met on the way to them."""
 
-    unusable: list[UnusableEvent]
     first_event: dt.datetime | None
     last_event: dt.datetime | None
+
+    @property
+    def unusable(self) -> Iterable[UnusableEvent]:
+        """What was set aside; from the beginning at each iteration, and one event in memory."""
 
     def batches(self, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows, sorted by the table's key."""

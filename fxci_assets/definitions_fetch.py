@@ -8,7 +8,8 @@ tasks are kept, `fxci_assets.archive.definitions`; that a table is built from th
 A file of events is looked at once. The tasks that it tells of are asked for, and then
 
 1. what was answered goes to the archive, and to quarantine what cannot be filed;
-2. what was not returned goes on the pending list;
+2. what was not returned goes on the pending list, and so does a task of which the answer is of no
+   use while the queue answers about others: it must not keep these from being asked for;
 3. the file of events is recorded as told, with its tasks.
 
 So one that dies anywhere, or finds the queue silent, leaves a file that is not recorded, and the
@@ -23,6 +24,7 @@ and who shortens the list writes what is left of it before removing what was rea
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,9 +37,17 @@ import pyarrow.compute as pc
 from fxci_assets.archive import Archive
 from fxci_assets.archive.definitions import Definition, Pending
 from fxci_assets.archive.quarantine import Item
-from fxci_assets.resources.taskcluster import MOST_IDS, AnswerTooLarge, Taskcluster
-from fxci_assets.taskcluster.definitions import EXCHANGE, day_created, defined_task, is_task_id
+from fxci_assets.resources.taskcluster import AnswerTooLarge, Taskcluster, answers_of
+from fxci_assets.taskcluster.definitions import (
+    DEFINITION_TOO_LARGE,
+    EXCHANGE,
+    day_created,
+    defined_task,
+    is_task_id,
+)
 from fxci_assets.taskcluster.messages import TASK_DEFINED, Unusable
+
+_log = logging.getLogger(__name__)
 
 DEFINITION_GONE = "definition-gone"
 
@@ -104,7 +114,7 @@ def fetch_definitions(
         if day < since or not report.ended:
             continue
         known = _Known(archive, day)
-        for files in _together(_untold(archive, day, clock)):
+        for files in _together(_untold(archive, day, fetch)):
             fetch.look_at(day, files, known)
             if time.monotonic() - started >= seconds:
                 report.ended = False
@@ -137,52 +147,21 @@ def fetch_named(
     report.seconds += time.monotonic() - started
 
 
-def definitions_of(
-    source: Taskcluster, tasks: Sequence[str]
-) -> Iterator[tuple[Sequence[str], Mapping[str, bytes]]]:
-    """Tasks and their definitions, as many at a time as the queue and our memory take."""
-    for start in range(0, len(tasks), MOST_IDS):
-        asked = tasks[start : start + MOST_IDS]
-        try:
-            answers = source.definitions(asked)
-        except AnswerTooLarge:
-            middle = len(asked) // 2
-            yield from definitions_of(source, asked[:middle])
-            yield from definitions_of(source, asked[middle:])
-        else:
-            yield asked, answers
-
-
 class _Told(NamedTuple):
     """What a file of events tells."""
 
     file: str
     tasks: Sequence[str]
-    unusable: Sequence[Item]
 
 
-def _untold(archive: Archive, day: dt.date, clock: Clock) -> Iterator[_Told]:
+def _untold(archive: Archive, day: dt.date, fetch: _Fetch) -> Iterator[_Told]:
     """The files of a day that nobody has looked at."""
     told = frozenset(archive.definitions.told_files(day))
     for file in archive.events.files(day):
         # Who defined a task is filed under the day of receipt: what was received on another day
         # and is filed under this one tells of runs only.
         if file not in told and archive.events.received_on(file) in (day, None):
-            yield _look_into(archive, day, file, clock)
-
-
-def _look_into(archive: Archive, day: dt.date, file: str, clock: Clock) -> _Told:
-    tasks: dict[str, None] = {}
-    unusable: list[Item] = []
-    for part in archive.events.read(day, [file]):
-        defined = part.filter(pc.equal(part["exchange"], TASK_DEFINED))
-        for index, body in enumerate(defined["body"].to_pylist()):
-            try:
-                tasks[defined_task(body)] = None
-            except Unusable as reason:
-                [event] = defined.slice(index, 1).to_pylist()
-                unusable.append(Item(str(reason), **event, quarantined_at=clock()))
-    return _Told(file, list(tasks), unusable)
+            yield _Told(file, fetch.look_into(day, file))
 
 
 def _together(files: Iterable[_Told]) -> Iterator[Sequence[_Told]]:
@@ -249,10 +228,24 @@ class _Fetch:
         self._held_bytes = 0
         self.report = report
 
+    def look_into(self, day: dt.date, file: str) -> Sequence[str]:
+        """The tasks that a file of events tells of. On return, what tells of none is durable."""
+        tasks: dict[str, None] = {}
+        for part in self._archive.events.read(day, [file]):
+            defined = part.filter(pc.equal(part["exchange"], TASK_DEFINED))
+            unusable: list[Item] = []
+            for index, body in enumerate(defined["body"].to_pylist()):
+                try:
+                    tasks[defined_task(body)] = None
+                except Unusable as reason:
+                    [event] = defined.slice(index, 1).to_pylist()
+                    unusable.append(Item(str(reason), **event, quarantined_at=self._clock()))
+            self._set_aside(unusable)
+        return list(tasks)
+
     def look_at(self, day: dt.date, files: Sequence[_Told], known: _Known) -> None:
         """Take care of the tasks that some files tell of, and record that these are told."""
         missing = self.ask(known.without(task for told in files for task in told.tasks))
-        self._set_aside([item for told in files for item in told.unusable])
         self._archive.definitions.add_pending(dict.fromkeys(missing, self._clock()))
         for told in files:
             self._archive.definitions.record_told(day, told.file, told.tasks)
@@ -269,7 +262,7 @@ class _Fetch:
                 if now - since < GONE_AFTER:
                     left[task_id] = since
                 else:
-                    body = msgspec.json.encode({"taskId": task_id})
+                    body = _only(task_id)
                     gone.append(Item(DEFINITION_GONE, EXCHANGE, task_id, since, body, now))
         self._set_aside(gone)
         self._archive.definitions.settle_pending(pending, left)
@@ -279,10 +272,22 @@ class _Fetch:
         not."""
         # What can be no task must not cost the others their answer.
         missing = [task_id for task_id in tasks if not is_task_id(task_id)]
-        for asked, answers in definitions_of(self._source, list(filter(is_task_id, tasks))):
-            self._hold(answers)
-            self.report.asked += len(asked)
-            missing += [task_id for task_id in asked if task_id not in answers]
+        for part in answers_of(self._source.definitions, list(filter(is_task_id, tasks))):
+            self._hold(part.answers)
+            self.report.asked += len(part.asked)
+            if isinstance(part.unusable, AnswerTooLarge):
+                # It will not become smaller, and its body would be too much to keep.
+                now = self._clock()
+                self._set_aside(
+                    [
+                        Item(DEFINITION_TOO_LARGE, EXCHANGE, task_id, now, _only(task_id), now)
+                        for task_id in part.asked
+                    ]
+                )
+                continue
+            if part.unusable is not None:
+                _log.warning("%s", part.describe())
+            missing += [task_id for task_id in part.asked if task_id not in part.answers]
         self._write()
         return missing
 
@@ -313,3 +318,8 @@ class _Fetch:
         self._archive.quarantine.add(items)
         for item in items:
             self.report.quarantined[item.reason] = self.report.quarantined.get(item.reason, 0) + 1
+
+
+def _only(task_id: str) -> bytes:
+    """Stands for the definition of a task that is not to be had."""
+    return msgspec.json.encode({"taskId": task_id})

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from fxci_assets import freshness, uptime
 from fxci_assets.archive import Archive
-from fxci_assets.archive.quarantine import Item, Replayed
+from fxci_assets.archive.quarantine import Entry, Item, Replayed
 from fxci_assets.archive.store import at_once
 from fxci_assets.archive.uptime import Fetch
 from fxci_assets.builders import Builder, DayQuery
@@ -250,7 +250,7 @@ class Pipeline:
             )
         return files[-1]
 
-    def replay(self, item: Item, body: bytes | None) -> Sequence[dt.date]:
+    def replay(self, item: Entry, body: bytes | None) -> Sequence[dt.date]:
         """File a message from quarantine like a new one, with another body if one is given, and
         mark it replayed. Returns the days it is filed under.
 
@@ -267,7 +267,8 @@ class Pipeline:
                 f"{item.id} is no message of the queue, but from {item.exchange}: {instead}"
             )
         now = self.clock()
-        message = Message(item.exchange, item.routing_key, item.body if body is None else body)
+        content = self.archive.quarantine.body(item) if body is None else body
+        message = Message(item.exchange, item.routing_key, content)
         filing = decide(message, now, self.first_day)
         reasons = filing.reasons
         if message.exchange == TASK_DEFINED:
@@ -284,10 +285,10 @@ class Pipeline:
         self.archive.quarantine.mark_replayed(item.id, Replayed(now, body is not None))
         return sorted(filing.days)
 
-    def in_quarantine(self, since: dt.date = dt.date.min) -> list[Item]:
+    def in_quarantine(self, since: dt.date = dt.date.min) -> list[Entry]:
         """What is in quarantine, received on a day or later, and was neither replayed nor
         accepted."""
-        return list(self.archive.quarantine.open_items(since))
+        return list(self.archive.quarantine.open_entries(since))
 
     def newest_event(self) -> dt.datetime | None:
         """When the newest run in `task_runs_v1` was resolved, by its newest day with rows."""

@@ -14,22 +14,19 @@ once, and is not asked for again.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from fxci_assets.archive.quarantine import Item
+from fxci_assets.archive.quarantine import Entry, Item
 from fxci_assets.archive.records import Gap
-from fxci_assets.definitions_fetch import (
-    DefinitionsReport,
-    definitions_of,
-    fetch_named,
-)
+from fxci_assets.definitions_fetch import DefinitionsReport, fetch_named
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.pulse import Message
-from fxci_assets.resources.taskcluster import MOST_IDS, Taskcluster
+from fxci_assets.resources.taskcluster import MOST_IDS, Taskcluster, answers_of
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
 from fxci_assets.taskcluster import definitions
 from fxci_assets.taskcluster.messages import (
@@ -39,6 +36,8 @@ from fxci_assets.taskcluster.messages import (
     RESOLVED_STATES,
     TASK_DEFINED,
 )
+
+_log = logging.getLogger(__name__)
 
 EXCHANGE = "taskcluster-queue/task-status"
 """Stands for an exchange where a task's status is in quarantine."""
@@ -131,7 +130,7 @@ def missing(pipeline: Pipeline, first: dt.date, last: dt.date) -> list[Missing]:
     ]
 
 
-def beyond_repair(items: Iterable[Item]) -> frozenset[str]:
+def beyond_repair(items: Iterable[Entry]) -> frozenset[str]:
     """The tasks of which repair has put something among these items of the quarantine."""
     return frozenset(
         item.routing_key.split(".")[1] for item in items if item.routing_key.startswith(ROUTING_KEY)
@@ -323,11 +322,11 @@ def _is_of_definitions(gap: Gap) -> bool:
     return gap.queue.rpartition("/")[2] == TASK_DEFINED.rpartition("/")[2]
 
 
-def _set_aside(pipeline: Pipeline, since: dt.date) -> list[Item]:
+def _set_aside(pipeline: Pipeline, since: dt.date) -> list[Entry]:
     """What is in quarantine, also what somebody has accepted: the queue would not say more."""
     quarantine = pipeline.archive.quarantine
     replayed = quarantine.replayed_ids()
-    return [item for item in quarantine.items(since) if item.id not in replayed]
+    return [item for item in quarantine.entries(since) if item.id not in replayed]
 
 
 def _each_once(found: Iterable[Missing]) -> list[Missing]:
@@ -373,12 +372,22 @@ def _file(
 ) -> None:
     """Ask for the status of some tasks, and file what it tells."""
     now = pipeline.clock()
-    statuses = source.statuses([task.task_id for task in tasks])
+    statuses: dict[str, bytes] = {}
+    unknown: set[str] = set()
+    for part in answers_of(source.statuses, [task.task_id for task in tasks]):
+        statuses |= part.answers
+        if part.unusable is not None:
+            # Not to quarantine: the next repair asks again.
+            _log.warning("%s", part.describe())
+            unknown.update(part.asked)
     tags = _tags(source, list(statuses))
     messages: list[Message] = []
     aside: list[Item] = []
     for task in tasks:
         status = statuses.get(task.task_id)
+        if task.task_id in unknown:
+            report.unresolved += 1
+            continue
         if status is None:
             body = msgspec.json.encode({"taskId": task.task_id})
             aside.append(_item(STATUS_GONE, task, body, now))
@@ -432,8 +441,8 @@ def message_of(
 def _tags(source: Taskcluster, tasks: Sequence[str]) -> dict[str, bytes]:
     """The tags of tasks, as JSON."""
     found: dict[str, bytes] = {}
-    for _, answers in definitions_of(source, tasks):
-        for task_id, body in answers.items():
+    for part in answers_of(source.definitions, tasks):
+        for task_id, body in part.answers.items():
             try:
                 found[task_id] = bytes(msgspec.json.decode(body, type=_Tagged).tags)
             except DECODE_ERRORS:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fxci_assets.resources.taskcluster import AnswerTooLarge, TaskclusterError
+from fxci_assets.resources.taskcluster import AnswerTooLarge, AnswerUnusable, TaskclusterError
 from fxci_assets_tests.events import GROUP
 
 FETCHED = dt.datetime(2026, 4, 13, 12, tzinfo=dt.UTC)
@@ -64,6 +64,8 @@ class MemoryQueue:
     fails: bool = False
     most_bytes: int = 1_000_000
     """Of an answer about several tasks."""
+    unusable: dict[str, AnswerUnusable] = field(default_factory=dict)
+    """What is raised where a task is asked for, be it among others."""
 
     def definitions(self, ids: Sequence[str]) -> Mapping[str, bytes]:
         self.asked.append(list(ids))
@@ -79,4 +81,6 @@ class MemoryQueue:
     def _answer(self, ids: Sequence[str], known: Mapping[str, bytes]) -> Mapping[str, bytes]:
         if self.fails:
             raise TaskclusterError("no answer")
+        for error in (self.unusable[id] for id in ids if id in self.unusable):
+            raise error
         return {id: known[id] for id in ids if id in known}

@@ -1406,7 +1406,8 @@ def test_an_unknown_format(tmp_path: Path) -> None:
 
 def quarantined(folder: Path) -> dict[bytes, str]:
     """The ids in quarantine, by body."""
-    return {item.body: item.id for item in pipeline(folder).archive.quarantine.items()}
+    items = pipeline(folder).archive.quarantine
+    return {items.body(item): item.id for item in items.entries()}
 
 
 def test_quarantine_list(seeded: Path) -> None:

@@ -24,7 +24,12 @@ from fxci_assets.definitions_fetch import DefinitionsReport, fetch_definitions, 
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.local_warehouse import LocalWarehouse
-from fxci_assets.resources.taskcluster import TaskclusterError
+from fxci_assets.resources.taskcluster import (
+    NOBODY,
+    AnswerTooLarge,
+    AnswerUnusable,
+    TaskclusterError,
+)
 from fxci_assets.resources.taskcluster_queue import TaskclusterQueue
 from fxci_assets.tables import TASK_DEFINITIONS
 from fxci_assets.taskcluster.definitions import DefinitionsOfDay
@@ -113,7 +118,7 @@ class Fetching:
         return self.archive.definitions.pending().since
 
     def quarantined(self) -> list[tuple[str, str]]:
-        items = self.archive.quarantine.items()
+        items = self.archive.quarantine.entries()
         return sorted((item.reason, item.routing_key) for item in items)
 
 
@@ -259,8 +264,11 @@ class TestWhatIsNotReturned:
         report = fetching.fetch()
         assert report.quarantined == {"definition-gone": 1}
         assert (fetching.quarantined(), fetching.pending()) == ([("definition-gone", ONE)], {})
-        [item] = fetching.archive.quarantine.items()
-        assert (json.loads(item.body), item.received_at) == ({"taskId": ONE}, RECEIVED)
+        [item] = fetching.archive.quarantine.entries()
+        assert (json.loads(fetching.archive.quarantine.body(item)), item.received_at) == (
+            {"taskId": ONE},
+            RECEIVED,
+        )
         fetching.fetch()
         assert len(fetching.queue.asked) == 3
 
@@ -302,12 +310,80 @@ class TestWhatCannotBeUsed:
         fetching.tell("../etc", ONE)
         fetching.fetch()
         assert fetching.queue.asked == [[ONE]]
-        [item] = fetching.archive.quarantine.items()
+        [item] = fetching.archive.quarantine.entries()
         assert (item.reason, item.exchange) == (
             "task-id-invalid",
             "exchange/taskcluster-queue/v1/task-defined",
         )
-        assert json.loads(item.body)["status"]["taskId"] == "../etc"
+        assert json.loads(fetching.archive.quarantine.body(item))["status"]["taskId"] == "../etc"
+
+
+class TestAnAnswerOfNoUseAboutOneTask:
+    """Anyone who may create a task must not stop the fetching of everybody's definitions."""
+
+    def test_leaves_the_task_pending_and_the_others_archived(self, fetching: Fetching) -> None:
+        fetching.queue.known = dict(by_task(ONE, TWO, THREE, FOUR))
+        fetching.queue.unusable = {TWO: AnswerUnusable("500")}
+        fetching.tell(ONE, TWO, THREE)
+        fetching.fetch()
+        fetching.tell(FOUR)
+        fetching.fetch()
+        assert fetching.archived() == [(DAY, ONE), (DAY, THREE), (DAY, FOUR)]
+        assert (fetching.pending(), fetching.quarantined()) == ({TWO: RECEIVED}, [])
+        fetching.queue.unusable = {}
+        assert fetching.fetch().archived == {DAY: 1}
+        assert fetching.pending() == {}
+
+    def test_is_gone_after_a_week(self, fetching: Fetching) -> None:
+        fetching.queue.unusable = {TWO: AnswerUnusable("500")}
+        fetching.tell(TWO)
+        fetching.fetch()
+        fetching.clock.now += WEEK
+        fetching.fetch()
+        assert (fetching.pending(), fetching.quarantined()) == ({}, [("definition-gone", TWO)])
+
+    def test_that_is_too_large_is_in_quarantine_without_its_body(self, fetching: Fetching) -> None:
+        fetching.queue.known = dict(by_task(ONE, TWO))
+        fetching.queue.unusable = {TWO: AnswerTooLarge("large")}
+        fetching.tell(ONE, TWO)
+        report = fetching.fetch()
+        assert report.quarantined == {"definition-too-large": 1}
+        assert (fetching.archived(), fetching.pending()) == ([(DAY, ONE)], {})
+        [entry] = fetching.archive.quarantine.entries()
+        assert json.loads(fetching.archive.quarantine.body(entry)) == {"taskId": TWO}
+
+    def test_is_the_queue_s_own_where_it_answers_about_no_task_either(
+        self, fetching: Fetching
+    ) -> None:
+        fetching.queue.unusable = dict.fromkeys((ONE, TWO, NOBODY), AnswerUnusable("<html>"))
+        fetching.tell(ONE, TWO)
+        with pytest.raises(TaskclusterError, match="<html>"):
+            fetching.fetch()
+        assert (fetching.pending(), fetching.quarantined()) == ({}, [])
+        fetching.queue.unusable = {}
+        fetching.queue.known = dict(by_task(ONE, TWO))
+        fetching.fetch()
+        assert fetching.archived() == [(DAY, ONE), (DAY, TWO)]
+
+    @pytest.mark.parametrize(
+        ("hostile", "reason"),
+        [
+            (definition(payload="x").replace(b'"x"', b"[" * 1_000 + b"]" * 1_000), "too-deep"),
+            (definition(payload={"x": "\ud800"}), "unreadable"),
+        ],
+    )
+    def test_over_http(self, tmp_path: Path, hostile: bytes, reason: str) -> None:
+        fetching = Fetching(LocalStore(tmp_path))
+        fetching.tell(ONE, TWO, THREE)
+        known = {**by_task(ONE, THREE), TWO: hostile}
+        with contextlib.closing(TaskclusterServer(definitions=known)) as server:
+            queue = TaskclusterQueue(server.root_url)
+            fetch_definitions(queue, fetching.archive, FIRST_DAY, FIRST_DAY, 60, fetching.clock)
+        assert fetching.archived() == [(DAY, ONE), (DAY, THREE)]
+        [(found, task)] = fetching.quarantined()
+        assert (found.removeprefix("definition-"), task) == (reason, TWO)
+        [entry] = fetching.archive.quarantine.entries()
+        assert fetching.archive.quarantine.body(entry) == hostile
 
 
 class TestAQueueThatFails:

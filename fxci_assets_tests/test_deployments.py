@@ -50,7 +50,7 @@ def test_nothing_touches_a_disk_or_a_network(tmp_path: Path, deployment: Deploym
     deployments.pulse(chosen)
     assert deployments.pipeline(chosen).stale() == []
     assert deployments.pipeline(chosen).newest_event() is None
-    assert list(deployments.archive(chosen).quarantine.items()) == []
+    assert list(deployments.archive(chosen).quarantine.entries()) == []
     assert deployments.warehouse(chosen).target == "project.dataset"
     assert list(tmp_path.iterdir()) == []
 

@@ -78,21 +78,24 @@ def test_a_definition_is_filed_under_its_day_of_receipt(archive: Archive) -> Non
 def test_what_cannot_be_used_is_in_quarantine_before_it_is_acknowledged(archive: Archive) -> None:
     pulse = MemoryPulse([message(b"{"), completed(1), completed(2, "1970-01-01T00:00:00Z")])
     in_quarantine: list[str] = []
-    pulse.before_ack = lambda: in_quarantine.extend(i.reason for i in archive.quarantine.items())
+    pulse.before_ack = lambda: in_quarantine.extend(i.reason for i in archive.quarantine.entries())
     report = drained(archive, pulse)
     assert sorted(in_quarantine) == ["resolved-before-first-partition", "unreadable"]
     assert report.quarantined == {"unreadable": 1, "resolved-before-first-partition": 1}
     assert report.days[NEXT_DAY].quarantined == 2
     assert pulse.waiting == []
-    [first, _] = sorted(archive.quarantine.items(), key=lambda item: item.reason, reverse=True)
-    assert (first.body, first.exchange) == (b"{", "exchange/taskcluster-queue/v1/task-completed")
+    [first, _] = sorted(archive.quarantine.entries(), key=lambda item: item.reason, reverse=True)
+    assert (archive.quarantine.body(first), first.exchange) == (
+        b"{",
+        "exchange/taskcluster-queue/v1/task-completed",
+    )
 
 
 def test_a_message_of_which_a_part_is_possible_is_filed_and_quarantined(archive: Archive) -> None:
     partly = completed(1, "2026-04-13T10:00:00Z", "2036-01-01T00:00:00Z")
     report = drained(archive, MemoryPulse([partly]))
     assert bodies(archive, DAY) == [partly.body]
-    assert [item.reason for item in archive.quarantine.items()] == ["resolved-in-the-future"]
+    assert [item.reason for item in archive.quarantine.entries()] == ["resolved-in-the-future"]
     assert archive.events.days() == [DAY]
     assert (report.filed, sum(report.quarantined.values())) == (1, 1)
 

@@ -263,7 +263,8 @@ def test_what_a_build_cannot_use_is_in_quarantine_once(pipeline: Pipeline) -> No
     drain(pipeline, bad, bad)
     pipeline.rebuild(TaskBuilder.tables, DAY)
     pipeline.rebuild(TaskBuilder.tables, DAY)
-    found = [(item.reason, item.body) for item in pipeline.in_quarantine()]
+    quarantine = pipeline.archive.quarantine
+    found = [(item.reason, quarantine.body(item)) for item in pipeline.in_quarantine()]
     assert sorted(found) == [("run-unreadable", bad.body), ("tag-not-a-string", bad.body)]
     assert ids(pipeline, TASK_RUNS) == [task_id(1)]
 
@@ -290,7 +291,8 @@ def test_a_message_in_quarantine_is_mended_and_replayed(pipeline: Pipeline) -> N
 def test_what_is_no_message_is_not_replayed_and_it_is_said_what_to_do(
     pipeline: Pipeline, exchange: str, advice: str
 ) -> None:
-    item = Item("reason", exchange, "key", RECEIVED, b"{}", RECEIVED)
+    pipeline.archive.quarantine.add([Item("reason", exchange, "key", RECEIVED, b"{}", RECEIVED)])
+    [item] = pipeline.in_quarantine()
     with pytest.raises(Refused, match=re.escape(f"from {exchange}: ") + ".*" + re.escape(advice)):
         pipeline.replay(item, None)
 

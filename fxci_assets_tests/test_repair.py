@@ -25,7 +25,7 @@ from fxci_assets.quality import no_definition_is_gone, nothing_is_missing
 from fxci_assets.repair import RepairReport, message_of, missing
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import BatchLimits
-from fxci_assets.resources.taskcluster import Taskcluster, TaskclusterError
+from fxci_assets.resources.taskcluster import AnswerUnusable, Taskcluster, TaskclusterError
 from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.source import SimulatedPulse
 from fxci_assets.sandbox.taskcluster import SimulatedTaskcluster
@@ -218,6 +218,19 @@ class TestATaskWithoutARun:
         case.repair()
         assert case.quarantined() == [(reason, ONE)]
         assert len(case.queue.asked_statuses) == 1
+
+    def test_of_which_the_queue_answers_nothing_of_use_does_not_keep_others_from_their_rows(
+        self, case: Case
+    ) -> None:
+        case.define(ONE, TWO)
+        case.queue.known_statuses = {id: status(id, run()) for id in (ONE, TWO)}
+        case.queue.unusable = {ONE: AnswerUnusable("500")}
+        report = case.repair()
+        assert (report.filed, report.unresolved, case.quarantined()) == (1, 1, [])
+        assert case.missing() == [(ONE, repair.NO_RUN)]
+        case.queue.unusable = {}
+        assert case.repair().filed == 1
+        assert case.missing() == []
 
     def test_that_is_not_resolved_stays_missing(self, case: Case) -> None:
         case.define(ONE)

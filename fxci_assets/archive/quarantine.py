@@ -4,20 +4,24 @@
 `quarantine/accepted/<id>`. An item is known by the SHA-256 of its body and its reason: the same
 message for the same reason is one item, however often it came or a day was rebuilt. Why a message
 is unusable is decided elsewhere.
+
+Bodies are as large and as many as whoever creates tasks likes, and compress a thousandfold. So
+they are in memory a few at a time when they are added, and one when it is asked for: what lists,
+counts or finds items goes by their entries.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
+from fxci_assets.archive.files import ArchiveError, days_of, folder_of, from_parquet, to_parquet
 from fxci_assets.archive.store import Store, at_once
 
 _FOLDER = "quarantine"
@@ -33,13 +37,18 @@ _SCHEMA = pa.schema(
         pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("body", pa.binary(), nullable=False),
         pa.field("quarantined_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
     ]
 )
+"""The first files have no column `size`."""
+
+_FILE_BYTES = 16_000_000
+"""Of bodies that are held in memory before they are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A message in quarantine."""
+    """A message that cannot be used."""
 
     reason: str
     exchange: str
@@ -52,6 +61,23 @@ class Item:
     def id(self) -> str:
         digest = hashlib.sha256(hashlib.sha256(self.body).digest() + self.reason.encode())
         return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item in quarantine, but for its body."""
+
+    id: str
+    reason: str
+    exchange: str
+    routing_key: str
+    received_at: dt.datetime
+    quarantined_at: dt.datetime
+    size: int
+    """Bytes of its body."""
+
+
+_ENTRY = tuple(Entry.__annotations__)
 
 
 class Replayed(msgspec.Struct, frozen=True):
@@ -77,17 +103,33 @@ class Quarantine:
     def add(self, items: Iterable[Item]) -> None:
         """Keep items; they are durable on return. Adding the same ones again changes nothing."""
         by_day: dict[dt.date, dict[str, Item]] = {}
+        held = 0
         for item in items:
-            by_day.setdefault(item.received_at.date(), {}).setdefault(item.id, item)
-        for day, of_day in by_day.items():
+            of_day = by_day.setdefault(item.received_at.date(), {})
+            id = item.id
+            if id not in of_day:
+                of_day[id] = item
+                held += len(item.body)
+            if held >= _FILE_BYTES:
+                self._write(by_day)
+                by_day.clear()
+                held = 0
+        self._write(by_day)
+
+    def _write(self, by_day: Mapping[dt.date, Mapping[str, Item]]) -> None:
+        for day, items in by_day.items():
             # Named by what is in it, so that a rebuild which finds the same items again finds
             # its file there.
-            name = hashlib.sha256("".join(sorted(of_day)).encode()).hexdigest()[:32]
-            rows = [
-                {column: getattr(item, column) for column in _SCHEMA.names}
-                for item in of_day.values()
-            ]
-            data = to_parquet(pa.Table.from_pylist(rows, _SCHEMA), _FORMAT)
+            name = hashlib.sha256("".join(sorted(items)).encode()).hexdigest()[:32]
+            columns = {
+                "id": list(items),
+                "size": [len(item.body) for item in items.values()],
+                **{
+                    field: [getattr(item, field) for item in items.values()]
+                    for field in Item.__annotations__
+                },
+            }
+            data = to_parquet(pa.table(columns, _SCHEMA), _FORMAT)
             try:
                 self._store.create(f"{folder_of(_FOLDER, day)}/{name}.parquet", data)
             except FileExistsError:
@@ -97,46 +139,83 @@ class Quarantine:
         """As `add`, without those that are there already: a build finds its items at each of a
         day's rebuilds."""
         known: dict[dt.date, set[str]] = {}
-        new: list[Item] = []
-        for item in items:
+
+        def is_new(item: Item) -> bool:
             day = item.received_at.date()
             if day not in known:
-                known[day] = {row["id"] for row in self._rows(day, ["id"])}
-            if item.id not in known[day]:
-                new.append(item)
-        self.add(new)
+                known[day] = {
+                    id
+                    for name in self._files(day)
+                    for part in self._read(day, name, ["id"])
+                    for id in part["id"].to_pylist()
+                }
+            id = item.id
+            if id in known[day]:
+                return False
+            known[day].add(id)
+            return True
 
-    def _rows(self, day: dt.date, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-        folder = folder_of(_FOLDER, day)
-        for name in self._store.files(folder):
-            path = f"{folder}/{name}"
-            data, uri = self._store.read(path), self._store.uri(path)
-            for part in from_parquet(data, _FORMAT, uri, columns):
-                yield from part.to_pylist()
+        self.add(filter(is_new, items))
 
-    def items(self, since: dt.date = dt.date.min) -> Iterator[Item]:
+    def entries(self, since: dt.date = dt.date.min) -> Iterator[Entry]:
         """The items received on a day or later, each once, by day of receipt."""
         seen: set[str] = set()
         folders = [name for name in self._store.folders(_FOLDER) if name.startswith("date=")]
         for day in days_of(folders):
             if day < since:
                 continue
-            found: dict[str, Item] = {}
-            for row in self._rows(day):
-                del row["id"]
-                item = Item(**row)
-                known = found.get(item.id)
-                if known is None or item.quarantined_at < known.quarantined_at:
-                    found[item.id] = item
-            for item in sorted(found.values(), key=lambda item: (item.quarantined_at, item.id)):
-                if item.id not in seen:
-                    seen.add(item.id)
-                    yield item
+            found: dict[str, Entry] = {}
+            for entry in self._entries(day):
+                known = found.get(entry.id)
+                if known is None or entry.quarantined_at < known.quarantined_at:
+                    found[entry.id] = entry
+            for entry in sorted(found.values(), key=lambda entry: (entry.quarantined_at, entry.id)):
+                if entry.id not in seen:
+                    seen.add(entry.id)
+                    yield entry
 
-    def open_items(self, since: dt.date = dt.date.min) -> Iterator[Item]:
+    def open_entries(self, since: dt.date = dt.date.min) -> Iterator[Entry]:
         """Those of the items that were neither replayed nor accepted."""
         settled = self.replayed_ids() | self._accepted_ids()
-        return (item for item in self.items(since) if item.id not in settled)
+        return (entry for entry in self.entries(since) if entry.id not in settled)
+
+    def body(self, entry: Entry) -> bytes:
+        """The body of an item. Raises ArchiveError where it was removed meanwhile."""
+        day = entry.received_at.date()
+        for name in self._files(day):
+            if any(self._of(entry, part) for part in self._read(day, name, ["id"])):
+                for part in self._read(day, name, ["id", "body"]):
+                    for row in self._of(entry, part).to_pylist():
+                        body: bytes = row["body"]
+                        return body
+        raise ArchiveError(f"{entry.id} is in quarantine no longer")
+
+    @staticmethod
+    def _of(entry: Entry, part: pa.Table) -> pa.Table:
+        return part.filter(pc.equal(part["id"], entry.id))
+
+    def _entries(self, day: dt.date) -> Iterator[Entry]:
+        for name in self._files(day):
+            for part in self._read(day, name, _ENTRY):
+                if "size" not in part.column_names:
+                    break
+                yield from (Entry(**row) for row in part.to_pylist())
+            else:
+                continue
+            for part in self._read(day, name):
+                sizes = pc.cast(pc.binary_length(part["body"]), pa.int64())
+                sized = part.append_column("size", sizes).select(_ENTRY)
+                yield from (Entry(**row) for row in sized.to_pylist())
+
+    def _files(self, day: dt.date) -> list[str]:
+        return self._store.files(folder_of(_FOLDER, day))
+
+    def _read(
+        self, day: dt.date, name: str, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """A file's columns, or those of some that it has, in parts."""
+        path = f"{folder_of(_FOLDER, day)}/{name}"
+        yield from from_parquet(self._store.read(path), _FORMAT, self._store.uri(path), columns)
 
     def replayed_ids(self) -> frozenset[str]:
         """The ids of the items that were replayed; what their files hold is for people."""

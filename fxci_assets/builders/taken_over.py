@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fxci_assets.archive import Archive
-from fxci_assets.day_rows import DayRows, Tally, UnusableEvent
+from fxci_assets.day_rows import DayRows, Tally
 from fxci_assets.tables import Table
 
 
@@ -34,7 +34,7 @@ class _WithTakenOver:
         self._day = day
         self._files = files
         self._read: dict[Table, int] = {}
-        self.unusable: list[UnusableEvent] = built.unusable
+        self.unusable = built.unusable
         self.first_event = built.first_event
         self.last_event = built.last_event
 

@@ -20,7 +20,13 @@ import taskcluster as _taskcluster  # type: ignore[import-untyped]
 import taskcluster.utils as _utils  # type: ignore[import-untyped]
 import urllib3 as _urllib3
 
-from fxci_assets.resources.taskcluster import MOST_IDS, AnswerTooLarge, TaskclusterError
+from fxci_assets import flat_json
+from fxci_assets.resources.taskcluster import (
+    MOST_IDS,
+    AnswerTooLarge,
+    AnswerUnusable,
+    TaskclusterError,
+)
 from fxci_assets.settings import variable
 from fxci_assets.taskcluster.messages import DECODE_ERRORS
 from fxci_assets.texts import one_line
@@ -32,6 +38,10 @@ _CHUNK = 1 << 16
 _MOST_BYTES = 64_000_000
 """Of one answer about several tasks. Usually 500 definitions have 2 MB, but there are some of
 9 MB each, and an answer must fit in memory as a whole."""
+
+_MOST_BYTES_OF_ONE = 100_000_000
+"""Of the answer about one task, also unpacked: two MB of gzip can be two GB. No definition that is
+known is a tenth of it, and one that is larger would not fit into a row of BigQuery either."""
 
 Read = Callable[[bytes], tuple[dict[str, bytes], bool]]
 """An answer's body to what it says of each task, and whether it is only a part."""
@@ -78,7 +88,7 @@ class TaskclusterQueue:
             try:
                 entries, is_part = read(body)
             except DECODE_ERRORS as error:
-                raise TaskclusterError(
+                raise AnswerUnusable(
                     f"{self._where}: the answer is not what the queue documents ({error}); check "
                     f"{_ROOT_URL}"
                 ) from error
@@ -96,7 +106,8 @@ class TaskclusterQueue:
         # can have no timeout; nor does it give the answer's bytes, and 1.10 would become 1.1.
         payload = {"taskIds": list(ids)}
         self._session.give_up_at = time.monotonic() + self._retry_seconds
-        self._session.most_bytes = math.inf if len(ids) == 1 else _MOST_BYTES
+        most_bytes = _MOST_BYTES_OF_ONE if len(ids) == 1 else _MOST_BYTES
+        self._session.most_bytes = most_bytes
         try:
             response: _requests.Response = _utils.makeHttpRequest(
                 "post",
@@ -106,9 +117,9 @@ class TaskclusterQueue:
                 session=self._session,
             )
         except _TooLarge as error:
+            about = "one task" if len(ids) == 1 else f"{len(ids)} tasks"
             raise AnswerTooLarge(
-                f"{self._where}: the answer about {len(ids)} tasks is larger than "
-                f"{_MOST_BYTES:,} bytes"
+                f"{self._where}: the answer about {about} is larger than {most_bytes:,} bytes"
             ) from error
         except _OutOfTime as error:
             raise TaskclusterError(
@@ -118,9 +129,15 @@ class TaskclusterQueue:
             raise TaskclusterError(
                 f"{self._where}: {_said(error)}; check {_ROOT_URL} and the network"
             ) from error
+        if response.status_code == 500:
+            # Not 502 to 504, which come from before the queue. It checks all of what it answers
+            # against its own schema, and where one task does not match it answers with this
+            # (taskcluster/taskcluster, libraries/api/src/middleware/schema.js).
+            raise AnswerUnusable(f"{self._where}: {_refusal(response)}")
         if response.status_code != 200:
             raise TaskclusterError(f"{self._where}: {_refusal(response)}")
-        return response.content
+        body: bytes = response.raw.getvalue()  # the session's; response.content would copy it
+        return body
 
 
 class _TooLarge(Exception):
@@ -238,12 +255,39 @@ class _Statuses(msgspec.Struct):
 
 
 def _read_definitions(body: bytes) -> tuple[dict[str, bytes], bool]:
-    answer = msgspec.json.decode(body, type=_Definitions)
+    try:
+        answer = msgspec.json.decode(body, type=_Definitions)
+    except DECODE_ERRORS as error:
+        return _read_flatly(body, b"tasks", b"task", error)
     tasks = {entry.taskId: bytes(entry.task) for entry in answer.tasks}
     return tasks, answer.continuationToken is not None
 
 
 def _read_statuses(body: bytes) -> tuple[dict[str, bytes], bool]:
-    answer = msgspec.json.decode(body, type=_Statuses)
+    try:
+        answer = msgspec.json.decode(body, type=_Statuses)
+    except DECODE_ERRORS as error:
+        return _read_flatly(body, b"statuses", b"status", error)
     statuses = {entry.taskId: bytes(entry.status) for entry in answer.statuses}
     return statuses, answer.continuationToken is not None
+
+
+def _read_flatly(
+    body: bytes, many: bytes, one: bytes, error: Exception
+) -> tuple[dict[str, bytes], bool]:
+    """An answer that cannot be decoded, which may be due to what is said of one task: also what is
+    passed over fails above some thousand levels, or for half of a surrogate pair, and whoever
+    creates a task can put these in. What is said of each is judged by whoever uses it.
+
+    Raises the error where this is no answer about tasks at all.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        answer = {name: start for name, start, _ in flat_json.members(body)}
+        for start, _ in flat_json.elements(body, answer[many]):
+            entry = {name: body[begin:end] for name, begin, end in flat_json.members(body, start)}
+            found[msgspec.json.decode(entry[b"taskId"], type=str)] = entry[one]
+        token = answer.get(b"continuationToken")
+    except (ValueError, KeyError, *DECODE_ERRORS):
+        raise error from None
+    return found, token is not None and not body.startswith(b"null", token)

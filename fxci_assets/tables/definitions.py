@@ -85,7 +85,8 @@ TASK_DEFINITIONS = Table(
         ),
         Counted(
             "definitions_too_large",
-            "Definitions that are too large or too deep for a row; they are in quarantine.",
+            "Definitions that are too large or too deep for a row, or have a number that is; they "
+            "are in quarantine.",
         ),
         Counted(
             "conflicting_definitions",

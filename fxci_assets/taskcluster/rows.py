@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fxci_assets.day_rows import Tally, UnusableEvent
+from fxci_assets.day_rows import SetAside, Tally, UnusableEvent
 from fxci_assets.tables import TASK_RUNS, TASKS, Table, arrow_schema
 from fxci_assets.taskcluster.messages import TASK_DEFINED, Unusable
 from fxci_assets.taskcluster.parsing import NO_TAGS, TAG_NAMES, Parsed, parse
@@ -64,7 +64,7 @@ class TaskTables:
         self._tasks = Stage(_TASK_STAGE)
         self._tallies = {CONFLICTING_RUNS: Tally(), CONFLICTING_TASKS: Tally()}
         self._without_tags = Tally()
-        self.unusable: list[UnusableEvent] = []
+        self.unusable = SetAside()
         self.first_event: dt.datetime | None = None
         self.last_event: dt.datetime | None = None
         for part in events():
@@ -100,7 +100,7 @@ class TaskTables:
 
     def _set_aside(self, events: pa.Table, index: int, reason: str) -> None:
         row = events.slice(index, 1).to_pylist()[0]
-        self.unusable.append(UnusableEvent(reason=reason, **row))
+        self.unusable.add(UnusableEvent(reason=reason, **row))
 
     def staged(self, table: Table) -> int:
         """Rows before repeats were dropped."""

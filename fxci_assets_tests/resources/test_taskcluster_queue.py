@@ -18,6 +18,7 @@ from fxci_assets.resources import taskcluster_queue
 from fxci_assets.resources.taskcluster import (
     MOST_IDS,
     AnswerTooLarge,
+    AnswerUnusable,
     Taskcluster,
     TaskclusterError,
 )
@@ -135,6 +136,34 @@ class TestTheAnswer:
         assert client(server).definitions([ONE])[ONE] == large[ONE]
         assert len(client(server).definitions([THREE])[THREE]) > 200_000
 
+    def test_about_one_task_must_so_too_once_it_is_unpacked(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(taskcluster_queue, "_MOST_BYTES_OF_ONE", 1_000_000)
+        bomb = gzip.compress(b"[" * 2_000_000)
+        server = serve(Content(bomb, headers={"Content-Encoding": "gzip"}))
+        with pytest.raises(AnswerTooLarge, match="about one task is larger than 1,000,000 bytes"):
+            client(server).definitions([ONE])
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize(
+        "hostile",
+        [
+            b'{"payload": %s}' % (b"[" * 5_000 + b"]" * 5_000),
+            b'{"payload": "\\ud800"}',
+            b'{"payload": "]}\\\\\\"", "n": 01}',
+            b"nothing",
+        ],
+    )
+    def test_is_what_it_is_of_the_others_whatever_is_said_of_one(
+        self, serve: Serve, hostile: bytes
+    ) -> None:
+        known = {ONE: b'{ "a" : [1.10, "}"] }', TWO: hostile, THREE: b"{}"}
+        server = serve(Page(2), Page(), definitions=known, statuses=known)
+        assert client(server).definitions([ONE, TWO, THREE]) == known
+        assert client(server).statuses([ONE, TWO, THREE]) == known
+        assert [len(request.ids) for request in server.requests][:2] == [3, 1]
+
 
 class TestTheRequest:
     def test_is_for_at_most_500_tasks(self, serve: Serve) -> None:
@@ -189,6 +218,16 @@ class TestAskingAgain:
             f"Taskcluster at {server.root_url}: 503 Service Unavailable, Busy: try later; it will "
             "be asked again the next time"
         )
+
+    def test_an_error_of_the_queue_itself_may_be_due_to_what_it_was_asked_for(
+        self, serve: Serve
+    ) -> None:
+        with pytest.raises(AnswerUnusable, match="500 Internal Server Error"):
+            client(serve(Refusal(500))).definitions([ONE])
+        for passing in (Refusal(503), HangUp(), Refusal(403)):
+            with pytest.raises(TaskclusterError) as error:
+                client(serve(passing)).definitions([ONE])
+            assert not isinstance(error.value, AnswerUnusable)
 
     def test_what_is_refused_is_not_asked_again(self, serve: Serve) -> None:
         server = serve(Refusal(400))
@@ -264,12 +303,13 @@ class TestRefusals:
             b'{"tasks": [{"task": {}}]}',
             b'{"tasks": [{"taskId": 7, "task": {}}]}',
             b'{"tasks": [{"taskId": "\xff", "task": {}}]}',
-            b'{"tasks": [{"taskId": "x", "task": {]}]}',
+            b'{"tasks": [{"taskId": "x", "task": {}}',
+            b'{"tasks": [{"taskId": "x", "task": {"\xed\xa0": "\\ud800"}}, {}]}',
             b'{"tasks": [' + b"[" * 100_000,
         ],
     )
     def test_an_answer_that_is_none(self, serve: Serve, body: bytes) -> None:
-        with pytest.raises(TaskclusterError, match="not what the queue documents"):
+        with pytest.raises(AnswerUnusable, match="not what the queue documents"):
             client(serve(Content(body))).definitions([ONE])
 
     @pytest.mark.parametrize("root_url", ["", "firefox-ci-tc.services.mozilla.com", "ftp://x"])

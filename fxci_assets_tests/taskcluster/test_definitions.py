@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -162,7 +163,7 @@ def test_a_year_after_the_deadline_is_as_the_queue_reckons(
         (b"", "unreadable"),
         (definition()[:-1], "unreadable"),
         (definition().replace(b"a task", b"\xff"), "unreadable"),
-        (b"[" * 100_000, "unreadable"),
+        (definition(payload={"x": "\ud800"}), "unreadable"),
         (b"[]", "not-an-object"),
         (definition(without=("payload",)), "definition-incomplete"),
         (definition(without=("metadata",)), "definition-incomplete"),
@@ -210,12 +211,32 @@ def test_one_of_nine_megabytes_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "reasons"), [(499, []), (500, []), (501, ["definition-too-deep"])]
+    ("levels", "reasons"),
+    [(499, []), (500, []), (501, ["definition-too-deep"]), (100_000, ["definition-too-deep"])],
 )
 def test_json_may_have_as_many_levels_as_bigquery_takes(levels: int, reasons: list[str]) -> None:
     text = b'{"a":' * levels + b'"[{\\"[{"' + b"}" * levels
     built = build(definition().replace(b'{"command": ["true"]}', text))
     assert built.reasons == reasons
+
+
+@pytest.mark.parametrize("name", ["payload", "extra", "metadata", "tags"])
+def test_json_may_have_no_number_that_bigquery_refuses(name: str) -> None:
+    fields: dict[str, Any] = {name: {"n": [7]}}
+    refused = definition(**fields).replace(b"[7]", b"[1e999]")
+    built = build(refused, definition())
+    assert [row["taskId"] for row in built.rows] == [task_id(2)]
+    assert built.reasons == ["definition-unstorable"]
+    assert built.counts == {"definitions_too_large": 1}
+
+
+@pytest.mark.parametrize(
+    "text", [b'"\\u0000"', b'{"a":1,"a":2}', b"1e308", b"0.1234567890123456789"]
+)
+def test_json_may_have_what_bigquery_takes_although_it_does_not_keep_all_of_it(text: bytes) -> None:
+    content = definition().replace(b'["true"]', text)
+    [row] = build(content).rows
+    assert row["payload"] == f'{{"command": {text.decode()}}}'
 
 
 def test_many_brackets_are_not_many_levels() -> None:
@@ -287,6 +308,7 @@ class TestTheDayItIsFiledUnder:
         ("content", "reason"),
         [
             (b"", "unreadable"),
+            (b'{"x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", "definition-too-deep"),
             (b'"x"', "not-an-object"),
             (b"{}", "created-unreadable"),
             (b'{"created": "yesterday"}', "created-unreadable"),
