@@ -12,7 +12,7 @@ import pytest
 from fxci_assets import tables
 from fxci_assets.definitions import build_defs
 from fxci_assets.sandbox import SIMULATED_NOTICE
-from fxci_assets.settings import Deployment, Settings
+from fxci_assets.settings import BigQuery, BigQueryTables, Deployment, Settings
 from fxci_assets_tests.dagster_instance import completed, failures
 from fxci_assets_tests.events import DAY, FIRST_DAY
 from fxci_assets_tests.pulse import MemoryPulse
@@ -120,6 +120,24 @@ def test_each_asset_says_what_it_is(defs: dg.Definitions, asset: str) -> None:
     assert spec.owners == (["team:release-engineering"] if own else [])
     assert (spec.freshness_policy is not None) is own
     assert spec.partitions_def == (daily if own else None)
+
+
+def test_tables_and_views_are_called_as_they_are_set(tmp_path: Path) -> None:
+    """And the views are an asset only where they are ours to keep."""
+    called = BigQuery(
+        project="a-project",
+        dataset="derived",
+        tables=BigQueryTables(runs="runs"),
+        view_dataset="public",
+    )
+    found = specs(build_defs(Settings(sandbox_dir=tmp_path, bigquery=called)))
+    runs = found["task_runs_v1"].metadata
+    assert (runs["dagster/table_name"], runs["view"]) == (
+        "a-project.derived.runs",
+        "public.task_runs",
+    )
+    assert set(found) - {*GROUPS_AND_KINDS, *OF_OTHERS} == {"views"}
+    assert found["views"].group_name == "views"
 
 
 def test_only_the_sandbox_calls_its_data_simulated(tmp_path: Path) -> None:

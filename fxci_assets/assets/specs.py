@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
+from fxci_assets import sql
 from fxci_assets.drain import DayCounts
 from fxci_assets.pipeline import Rebuilt
 from fxci_assets.quality import Finding
@@ -52,7 +53,7 @@ def asset_spec(
     lineage: dg.TableColumnLineage,
 ) -> dg.AssetSpec:
     """The asset of a table."""
-    names = settings.bigquery
+    view = f"{settings.bigquery.view_dataset or VIEW_DATASET}.{table.view}"
     key = ", ".join(f"`{name}`" for name in table.key)
     return dg.AssetSpec(
         table.name,
@@ -61,14 +62,14 @@ def asset_spec(
         description=description(
             f"### {table.title}\n\n{table.description}\n\nKey: {key}. Partitioned by day on "
             f"`{table.partition_column}`, and each query needs a filter on it. People read the "
-            f"view `{VIEW_DATASET}.{table.view}`.",
+            f"view `{view}`.",
             settings,
         ),
         metadata={
             "dagster/column_schema": column_schema(table),
             "dagster/column_lineage": lineage,
-            "dagster/table_name": f"{names.project}.{names.dataset}.{table.name}",
-            "view": f"{VIEW_DATASET}.{table.view}",
+            "dagster/table_name": sql.names(settings)[table.name],
+            "view": view,
             "key": list(table.key),
             "partition_column": table.partition_column,
             "clustering": list(table.clustering),

@@ -33,7 +33,7 @@ def views(settings: Settings) -> Sequence[dg.AssetsDefinition]:
             dg.AssetSpec(
                 KEY,
                 deps=[table.name for table in TABLES],
-                group_name="pulse",
+                group_name="views",
                 description=description(_DESCRIPTION, settings),
                 owners=OWNERS,
                 kinds={"bigquery", "view"},
