@@ -37,7 +37,7 @@ import pyarrow.compute as pc
 from fxci_assets.archive import Archive
 from fxci_assets.archive.definitions import Definition, Pending
 from fxci_assets.archive.quarantine import Item
-from fxci_assets.resources.taskcluster import AnswerTooLarge, Taskcluster, answers_of
+from fxci_assets.resources.taskcluster import Answered, AnswerTooLarge, Taskcluster, answers_of
 from fxci_assets.taskcluster.definitions import (
     DEFINITION_TOO_LARGE,
     EXCHANGE,
@@ -272,24 +272,31 @@ class _Fetch:
         not."""
         # What can be no task must not cost the others their answer.
         missing = [task_id for task_id in tasks if not is_task_id(task_id)]
-        for part in answers_of(self._source.definitions, list(filter(is_task_id, tasks))):
-            self._hold(part.answers)
-            self.report.asked += len(part.asked)
-            if isinstance(part.unusable, AnswerTooLarge):
-                # It will not become smaller, and its body would be too much to keep.
-                now = self._clock()
-                self._set_aside(
-                    [
-                        Item(DEFINITION_TOO_LARGE, EXCHANGE, task_id, now, _only(task_id), now)
-                        for task_id in part.asked
-                    ]
-                )
-                continue
-            if part.unusable is not None:
-                _log.warning("%s", part.describe())
-            missing += [task_id for task_id in part.asked if task_id not in part.answers]
-        self._write()
+        try:
+            for part in answers_of(self._source.definitions, list(filter(is_task_id, tasks))):
+                self._hold(part.answers)
+                self.report.asked += len(part.asked)
+                missing += self._not_had(part)
+        finally:
+            # Where the queue gives no more answers, too: some may be deleted before it does.
+            self._write()
         return missing
+
+    def _not_had(self, part: Answered) -> Sequence[str]:
+        """The tasks that are still to be asked for."""
+        if isinstance(part.unusable, AnswerTooLarge):
+            # It will not become smaller, and its body would be too much to keep.
+            now = self._clock()
+            self._set_aside(
+                [
+                    Item(DEFINITION_TOO_LARGE, EXCHANGE, task_id, now, _only(task_id), now)
+                    for task_id in part.asked
+                ]
+            )
+            return []
+        if part.unusable is not None:
+            _log.warning("%s", part.describe())
+        return [task_id for task_id in part.asked if task_id not in part.answers]
 
     def _hold(self, answers: Mapping[str, bytes]) -> None:
         now = self._clock()

@@ -25,6 +25,7 @@ from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.taskcluster import (
+    MOST_IDS,
     NOBODY,
     AnswerTooLarge,
     AnswerUnusable,
@@ -401,6 +402,19 @@ class TestAQueueThatFails:
         fetching.queue.fails = False
         fetching.fetch()
         assert fetching.archived() == [(DAY, ONE), (DAY, TWO), (DAY, THREE)]
+
+    def test_keeps_what_was_answered_before_in_the_same_request(self, fetching: Fetching) -> None:
+        """Which is asked for again all the same, and archived twice to no harm."""
+        many = [task_id(number) for number in range(MOST_IDS + 1)]
+        fetching.queue.known = dict(by_task(*many))
+        fetching.queue.fails_from = 2
+        fetching.tell(*many)
+        with pytest.raises(TaskclusterError, match="no answer"):
+            fetching.fetch()
+        assert fetching.archived() == [(DAY, id) for id in many[:MOST_IDS]]
+        fetching.queue.fails_from = None
+        fetching.fetch()
+        assert {id for _, id in fetching.archived()} == set(many)
 
     def test_keeps_what_was_fetched_before(
         self, fetching: Fetching, monkeypatch: pytest.MonkeyPatch
