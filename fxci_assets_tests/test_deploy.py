@@ -41,6 +41,20 @@ def test_the_dockerfile_is_well_made() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+FILLED_WITH_SECRETS = ("deploy/.env", "production.env", "secrets.env", "pip.conf")
+
+
+def test_files_that_people_fill_with_secrets_are_ignored() -> None:
+    text = (DEPLOY / "README.md").read_text()
+    assert {*re.findall(r"[\w/]*\.env\b|\bpip\.conf\b", text)} == {*FILLED_WITH_SECRETS}
+    done = subprocess.run(
+        ["git", "check-ignore", *FILLED_WITH_SECRETS], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert (done.stdout.split(), done.stderr) == ([*FILLED_WITH_SECRETS], "")
+    # Docker takes the last pattern that matches, so that no later one may let them in again.
+    assert (CHECKOUT / ".dockerignore").read_text().endswith("\n**/*.env\n")
+
+
 def compose_config(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     file, every = ("--file", DEPLOY / "compose.yaml"), ("--profile", "*")
     return subprocess.run(
