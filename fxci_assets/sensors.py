@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from fxci_assets import freshness
-from fxci_assets.jobs import BLOCKING_CHECKS, from_the_archive
+from fxci_assets.jobs import BLOCKING_CHECKS, from_the_archive, short_run
 from fxci_assets.pipeline import Pipeline, StaleDay
 from fxci_assets.resources.pulse import PulseSource
 from fxci_assets.settings import Settings
@@ -169,7 +169,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
                 dg.RunRequest(
                     run_key=f"{wanted.tag}/{_next_number(context.instance, wanted)}",
                     partition_key=wanted.day.isoformat(),
-                    tags={REBUILD_TAG: wanted.tag},
+                    tags={REBUILD_TAG: wanted.tag, **short_run(settings)},
                     run_config=from_the_archive(names),
                     asset_selection=[dg.AssetKey(name) for name in sorted(names)],
                     # Without this list, all checks of the assets would run with them.

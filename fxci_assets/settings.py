@@ -174,7 +174,7 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: Count = 16_000_000
     batch_seconds: Seconds = 5.0
     max_messages: Count = 2_000_000
-    max_seconds: Seconds = 1_800.0
+    max_seconds: Seconds = 600.0
     # PulseGuardian warns at 2,000 messages in a queue and deletes it at 8,000.
     queue_warning: Count = 2_000
 
