@@ -31,12 +31,16 @@ RUN /opt/fxci/bin/pip install --no-cache-dir --no-index --no-deps --no-build-iso
 
 FROM ${PYTHON}
 
-# Nothing is left to install with, and nothing to write to but /tmp and the user's home.
+# Nothing is left to install with: ensurepip brings pip along, as wheels that Debian keeps in a folder
+# of their own. Nothing to write to but /tmp and the user's home, and no way to another user.
 RUN if python3 -m pip --version; then python3 -m pip uninstall --yes setuptools wheel pip; fi \
+    && rm -r "$(python3 -c 'import ensurepip; print(*ensurepip.__path__)')" \
+    && rm -rf /usr/share/python-wheels \
     && groupadd --gid 10001 fxci \
     && useradd --uid 10001 --gid 10001 --create-home --shell /usr/sbin/nologin --no-log-init fxci \
     && install --directory --owner fxci --group fxci /home/fxci/state \
-    && chmod o-w /run/lock /var/tmp
+    && chmod o-w /run/lock /var/tmp \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /opt/fxci /opt/fxci
 COPY deploy/dagster.yaml deploy/workspace.yaml /opt/fxci/dagster/
 

@@ -1,5 +1,6 @@
-"""What is run together."""
+"""What is run together, and how long a run of it may take."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,28 @@ def from_the_archive(names: Collection[str]) -> dict[str, object]:
     return {"ops": {name: {"config": {"fetch": False}} for name in fetched}}
 
 
+_BUILDS_SECONDS = 600
+"""For what an `ingest` builds when both of its bounds were used up. One that is ended half-way
+leaves a stale day, as any that dies."""
+
+
+def short_run(settings: Settings) -> Mapping[str, str]:
+    """The tag of a run that keeps the queues from being drained while it lasts: it drains, or has
+    today, of which there is one run at a time, or one of the few places of the queue of runs.
+
+    Compose's launcher does not notice that a run's process is gone, with its code server: the run
+    stays started until its time is over. By then Firefox-CI must not have filled a queue up to the
+    8,000 messages at which PulseGuardian deletes it, which takes 53 minutes.
+    """
+    seconds = 2 * settings.drain.max_seconds + _BUILDS_SECONDS
+    return _ended_after(min(seconds, settings.rebuild.run_limit_seconds))
+
+
+def _ended_after(seconds: float) -> Mapping[str, str]:
+    # Dagster takes 0 for no limit.
+    return {MAX_RUNTIME_SECONDS_TAG: str(math.ceil(seconds))}
+
+
 BLOCKING_CHECKS = tuple(dg.AssetCheckKey(dg.AssetKey(table.name), OWN_DAYS) for table in TABLES)
 
 
@@ -49,13 +72,13 @@ def default_jobs(
 ) -> Sequence["dg.JobDefinition | UnresolvedAssetJobDefinition"]:
     # A run that lives longer is ended; by then, its rebuilds count as dead. What is started in the
     # UI without a job has the instance's own limit.
-    tags = {MAX_RUNTIME_SECONDS_TAG: str(int(settings.rebuild.run_limit_seconds))}
+    tags = _ended_after(settings.rebuild.run_limit_seconds)
     jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
         dg.define_asset_job(
             "ingest",
             selection=_with_own_checks([*tasks.TABLES, TASK_DEFINITIONS], pulse.KEY),
             config={"ops": {TASK_DEFINITIONS.name: {"config": {"only_rested": True}}}},
-            tags=tags,
+            tags=short_run(settings),
             description="Drain the queues, fetch what was defined, then build the day: by its "
             "schedule, today.",
         ),

@@ -12,7 +12,7 @@ import dagster as dg
 
 from fxci_assets import freshness
 from fxci_assets.attempts import REBUILD_TAG, UNFINISHED, Attempts, RebuildRequest, requests_for
-from fxci_assets.jobs import BLOCKING_CHECKS, from_the_archive
+from fxci_assets.jobs import BLOCKING_CHECKS, from_the_archive, short_run
 from fxci_assets.pipeline import Pipeline
 from fxci_assets.resources.pulse import PulseSource
 from fxci_assets.settings import Settings
@@ -74,7 +74,7 @@ def default_sensors(settings: Settings) -> Sequence[dg.SensorDefinition]:
                 dg.RunRequest(
                     run_key=attempts.next_run_key(),
                     partition_key=request.day.isoformat(),
-                    tags={REBUILD_TAG: request.tag},
+                    tags={REBUILD_TAG: request.tag, **short_run(settings)},
                     run_config=from_the_archive(names),
                     asset_selection=[dg.AssetKey(name) for name in sorted(names)],
                     # Without this list, all checks of the assets would run with them.

@@ -10,8 +10,10 @@ used for does not belong here; a command calls `require` for what it needs befor
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import os
 import tomllib
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, TypeVar, get_args, get_origin
@@ -35,6 +37,17 @@ TableName = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[a-z][a-z0-9-]*\.\w+\.\w+$", description="a table, as project.dataset.table"
+    ),
+]
+# Errors name hosts and addresses; one with a user and a password in it would be shown with them.
+Host = Annotated[
+    str, msgspec.Meta(pattern=r"^[\w.:\[\]-]+$", description="a host's name or address alone")
+]
+RootUrl = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^https?://[\w.:\[\]-]+(/[^\s@?#]*)?$",
+        description="an address that begins with https://, without a user, a password or a query",
     ),
 ]
 Names = Annotated[
@@ -81,7 +94,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
 
     user: str | None = None
     password: Secret | None = None
-    host: str = "pulse.mozilla.org"
+    host: Host = "pulse.mozilla.org"
     port: Port = 5671
     durable: bool = True
     tls: bool = True
@@ -128,7 +141,7 @@ class Taskcluster(msgspec.Struct, frozen=True, kw_only=True):
     """The queue's API, for the definitions and states of tasks."""
 
     # Its name outside is rootUrl; here, case does not matter.
-    rooturl: str = "https://firefox-ci-tc.services.mozilla.com"
+    rooturl: RootUrl = "https://firefox-ci-tc.services.mozilla.com"
     request_seconds: Seconds = 60.0
 
 
@@ -165,7 +178,7 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes: Count = 16_000_000
     batch_seconds: Seconds = 5.0
     max_messages: Count = 2_000_000
-    max_seconds: Seconds = 1_800.0
+    max_seconds: Seconds = 600.0
     # PulseGuardian warns at 2,000 messages in a queue and deletes it at 8,000.
     queue_warning: Count = 2_000
 
@@ -279,7 +292,37 @@ def load(environment: Mapping[str, str] = os.environ, config: Path | None = None
         sources = ((explicit, config), (environment, None), (implicit, default))
         values[field.name] = _section(field.type, (field.name,), sources)
     settings = Settings(**values)  # type: ignore[arg-type]
+    if settings.deployment == "production":
+        _refuse_clear_text(settings, environment)
     return msgspec.structs.replace(settings, sandbox_dir=settings.sandbox_dir.absolute())
+
+
+_STAND_INS = ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")
+"""Variables that make Google's clients, and ours, talk to another server instead of Google's."""
+
+
+def _refuse_clear_text(settings: Settings, environment: Mapping[str, str]) -> None:
+    """On the way somebody could read the password and change the answers, or be the server. What
+    stands in for a system on the same machine has no such way; the tests' do."""
+    pulse, taskcluster = settings.pulse, settings.taskcluster
+    if not pulse.tls and not _on_this_machine(f"//{pulse.host}"):
+        name = f"{variable('pulse', 'tls')} (or [pulse] tls)"
+        raise SettingsError(f"{name} must be true in production: its host is another machine")
+    if taskcluster.rooturl.startswith("http:") and not _on_this_machine(taskcluster.rooturl):
+        name = f"{variable('taskcluster', 'rooturl')} (or [taskcluster] rootUrl)"
+        raise SettingsError(f"{name} must begin with https:// in production")
+    for name in _STAND_INS:
+        address = environment.get(name)
+        if address and not _on_this_machine(address if "://" in address else f"//{address}"):
+            raise SettingsError(f"{name} must not be set in production")
+
+
+def _on_this_machine(url: str) -> bool:
+    try:
+        host = urllib.parse.urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 Source = tuple[Mapping[str, object], Path | None]

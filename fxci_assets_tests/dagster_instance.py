@@ -33,7 +33,11 @@ from dagster._core.test_utils import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import (
+    consume_new_runs_for_automatic_reexecution,
+)
 from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.monitoring import execute_run_monitoring_iteration
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
 from dagster_graphql.client.query import LAUNCH_PARTITION_BACKFILL_MUTATION
@@ -365,6 +369,18 @@ class Daemon:
                     return backfill.status
                 _raise_first(execute_backfill_iteration(self._workspace, _log))
 
+    def monitor_runs(self) -> None:
+        """End the runs whose time is over."""
+        with freeze_time(self._project.now):
+            _raise_first(execute_run_monitoring_iteration(self._workspace, _log))
+
+    def try_again(self, run: dg.DagsterRun) -> None:
+        """As the daemon does with a run whose process went away, if retries are configured."""
+        self.instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+        records = self.instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+        with freeze_time(self._project.now):
+            _raise_first(consume_new_runs_for_automatic_reexecution(self._workspace, records, _log))
+
     def ticks(self, name: str) -> list[InstigatorTick]:
         """Those of a sensor or a schedule, newest first."""
         repository = self._repository()
@@ -377,10 +393,21 @@ class Daemon:
             self.instance.get_ticks(instigator.get_remote_origin_id(), instigator.selector_id)
         )
 
-    def put_run(self, job: str, status: dg.DagsterRunStatus, tags: Mapping[str, str]) -> None:
-        """A run that is in some state and never leaves it."""
+    def put_run(self, job: str, status: dg.DagsterRunStatus, tags: Mapping[str, str]) -> str:
+        """A run that is in some state and does not leave it by itself. Returns its id."""
         origin = self._repository().get_full_job(job).get_remote_origin()
-        create_run_for_test(self.instance, job, status=status, tags=tags, remote_job_origin=origin)
+        run: dg.DagsterRun = create_run_for_test(
+            self.instance, job, status=status, tags=tags, remote_job_origin=origin
+        )
+        return run.run_id
+
+    def start_dead(self, job: str) -> None:
+        """A run that has started, and whose process is gone."""
+        tags = self._project.defs.resolve_job_def(job).run_tags
+        run_id = self.put_run(job, dg.DagsterRunStatus.STARTING, tags)
+        started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job)
+        with freeze_time(self._project.now):
+            self.instance.report_dagster_event(started, run_id)
 
     def runs(self, job: str) -> list[dg.DagsterRun]:
         """Those of a job, oldest first."""

@@ -41,6 +41,20 @@ def test_the_dockerfile_is_well_made() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+FILLED_WITH_SECRETS = ("deploy/.env", "production.env", "secrets.env", "pip.conf")
+
+
+def test_files_that_people_fill_with_secrets_are_ignored() -> None:
+    text = (DEPLOY / "README.md").read_text()
+    assert {*re.findall(r"[\w/]*\.env\b|\bpip\.conf\b", text)} == {*FILLED_WITH_SECRETS}
+    done = subprocess.run(
+        ["git", "check-ignore", *FILLED_WITH_SECRETS], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert (done.stdout.split(), done.stderr) == ([*FILLED_WITH_SECRETS], "")
+    # Docker takes the last pattern that matches, so that no later one may let them in again.
+    assert (CHECKOUT / ".dockerignore").read_text().endswith("\n**/*.env\n")
+
+
 def compose_config(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     file, every = ("--file", DEPLOY / "compose.yaml"), ("--profile", "*")
     return subprocess.run(
@@ -177,7 +191,8 @@ CHART: dict[str, set[str]] = {
     },
     "dagsterDaemon.runMonitoring": {
         *("cancelTimeoutSeconds", "enabled", "freeSlotsAfterRunEndSeconds"),
-        *("maxResumeRunAttempts", "pollIntervalSeconds", "startTimeoutSeconds"),
+        *("maxResumeRunAttempts", "maxRuntimeSeconds", "pollIntervalSeconds"),
+        "startTimeoutSeconds",
     },
     "dagsterDaemon.runRetries": {"enabled", "maxRetries", "retryOnAssetOrOpFailure"},
     "dagsterDaemon.sensors": {"numSubmitWorkers", "numWorkers", "useThreads"},
@@ -199,7 +214,8 @@ CHART: dict[str, set[str]] = {
         "podTemplateSpecMetadata",
     },
     "dagster-user-deployments": {
-        *("deployments", "enableSubchart", "enabled", "imagePullSecrets", "serviceAccount"),
+        *("deployments", "enableSubchart", "enabled", "imagePullSecrets", "rbacEnabled"),
+        "serviceAccount",
     },
     "dagster-user-deployments.deployments[]": _POD
     | {"codeServerArgs", "dagsterApiGrpcArgs", "deploymentNamespace", "deploymentStrategy"}
@@ -266,14 +282,51 @@ class TestHelm:
             self.values["postgresql"]["postgresqlScheme"]
             == (production["storage"]["postgres"]["postgres_db"]["scheme"])
         )
+        monitoring = production["run_monitoring"]
+        assert snake(daemon["runMonitoring"]).items() >= snake(monitoring).items()  # type: ignore[attr-defined]
         seconds = self.launcher["runK8sConfig"]["jobSpecConfig"]["activeDeadlineSeconds"]
-        assert seconds == production["run_monitoring"]["max_runtime_seconds"]
+        assert seconds == monitoring["max_runtime_seconds"]
 
     def test_secrets_are_named_and_not_given(self) -> None:
         text = (DEPLOY / "helm-values.yaml").read_text()
         assert self.code["envSecrets"] == [{"name": "fxci-assets"}]
         assert not re.search(r"^\s*(- name: )?\S*(PASSWORD|CREDENTIALS)", text, re.M)
         assert "postgresqlPassword" not in self.values["postgresql"]
+
+    def test_no_container_has_rights(self) -> None:
+        containers = {
+            "webserver": self.values["dagsterWebserver"]["securityContext"],
+            "daemon": self.values["dagsterDaemon"]["securityContext"],
+            "code": self.code["securityContext"],
+            "run": self.launcher["securityContext"],
+        }
+        for name, rights in containers.items():
+            assert rights["runAsNonRoot"] is True, name
+            assert rights["readOnlyRootFilesystem"] is True, name
+            assert rights["allowPrivilegeEscalation"] is False, name
+            assert rights["capabilities"] == {"drop": ["ALL"]}, name
+
+    def test_code_and_runs_may_ask_kubernetes_for_nothing(self) -> None:
+        """By default the chart gives a role to the account of webserver and daemon, which launch
+        pods, and to that of code and runs, which is another one if none is named."""
+        assert self.values["dagster-user-deployments"]["rbacEnabled"] is False
+        assert "rbacEnabled" not in self.values
+        assert "serviceAccount" not in self.values
+        assert "serviceAccountName" not in self.values["global"]
+
+    def test_only_webserver_and_daemon_reach_the_code(self) -> None:
+        """By the labels of the chart's pods."""
+        policy = load("deploy/network-policy.yaml")
+        kubernetes_validate.validate(policy, kubernetes_validate.latest_version(), strict=True)
+        spec = policy["spec"]
+        code = {"component": "user-deployments", "deployment": self.code["name"]}
+        assert spec["podSelector"]["matchLabels"] == code
+        assert spec["policyTypes"] == ["Ingress"]
+        [rule] = spec["ingress"]
+        assert [port["port"] for port in rule["ports"]] == [self.code["port"]]
+        [source] = rule["from"]
+        [expression] = source["podSelector"]["matchExpressions"]
+        assert expression["values"] == ["dagster-webserver", "dagster-daemon"]
 
     def test_runs_are_pods_with_limits(self) -> None:
         assert self.values["runLauncher"]["type"] == "K8sRunLauncher"
@@ -334,11 +387,17 @@ class TestHelm:
                     "metadata": {"name": "chart"},
                     "spec": {
                         "containers": [
-                            {"name": "chart", "resources": self.values[name]["resources"]}
-                        ]
+                            {"name": "chart"}
+                            | {
+                                key: part[key]
+                                for key in ("resources", "securityContext", "volumeMounts")
+                            }
+                        ],
+                        "securityContext": part["podSecurityContext"],
+                        "volumes": part["volumes"],
                     },
                 }
-                for name in ("dagsterWebserver", "dagsterDaemon")
+                for part in (self.values["dagsterWebserver"], self.values["dagsterDaemon"])
             ),
         ]
         for each in objects:

@@ -328,6 +328,24 @@ WRONG = [
     ("FXCI_ETL_PULSE_PORT", "amqps", "must be a port, 1 to 65535"),
     ("FXCI_ETL_PULSE_PORT", "-5672", "must be a port, 1 to 65535"),
     ("FXCI_ETL_PULSE_TLS", "hunter2", "must be true or false"),
+    *(
+        ("FXCI_ETL_PULSE_HOST", host, "must be a host's name or address alone")
+        for host in ("amqps://fxci:hunter2@pulse.mozilla.org", "fxci@localhost", "a b", "memory://")
+    ),
+    *(
+        (
+            "FXCI_ETL_TASKCLUSTER_ROOTURL",
+            address,
+            "must be an address that begins with https://, without a user, a password or a query",
+        )
+        for address in (
+            "https://fxci:hunter2@firefox-ci-tc.services.mozilla.com",
+            "http://fxci:hunter2/@localhost",
+            "https://localhost/?token=hunter2",
+            "ftp://localhost",
+            "firefox-ci-tc.services.mozilla.com",
+        )
+    ),
     ("FXCI_ETL_DRAIN_BATCH_MESSAGES", "0", "must be a whole number above 0"),
     ("FXCI_ETL_STORAGE_RETENTION_DAYS", "34", "must be days, 35 to 36500"),
     ("FXCI_ETL_DRAIN_MAX_SECONDS", "nan", "must be seconds above 0, up to 1e9"),
@@ -404,6 +422,53 @@ def test_a_file_that_cannot_be_used(home: dict[str, str], tmp_path: Path) -> Non
     (tmp_path / "latin.toml").write_bytes(b"[pulse]\npassword = '\xff'\n")
     with pytest.raises(SettingsError, match=r"latin\.toml is not TOML: it is not UTF-8$"):
         load(home, tmp_path / "latin.toml")
+
+
+IN_PRODUCTION = {
+    "FXCI_ETL_PULSE_TLS": "FXCI_ETL_PULSE_TLS (or [pulse] tls) must be true in production: "
+    "its host is another machine",
+    "FXCI_ETL_TASKCLUSTER_ROOTURL": "FXCI_ETL_TASKCLUSTER_ROOTURL (or [taskcluster] rootUrl) must "
+    "begin with https:// in production",
+    "STORAGE_EMULATOR_HOST": "STORAGE_EMULATOR_HOST must not be set in production",
+    "BIGQUERY_EMULATOR_HOST": "BIGQUERY_EMULATOR_HOST must not be set in production",
+}
+"""What is refused, by what is set."""
+
+
+def sent_to(name: str, host: str) -> dict[str, str]:
+    """A setting with which something goes in clear text to a host."""
+    if name == "FXCI_ETL_PULSE_TLS":
+        return {name: "false", "FXCI_ETL_PULSE_HOST": host}
+    return {name: f"http://{host}:8080/"}
+
+
+@pytest.mark.parametrize("name", IN_PRODUCTION)
+@pytest.mark.parametrize(
+    "host", ["taskcluster.example", "10.0.0.1", "[2001:db8::1]", "127.0.0.1.example"]
+)
+def test_nothing_of_production_goes_in_clear_text_to_another_machine(
+    home: dict[str, str], name: str, host: str
+) -> None:
+    environment = home | sent_to(name, host)
+    load(environment | {"FXCI_DEPLOYMENT": "local"})
+    with pytest.raises(SettingsError) as raised:
+        load(environment | {"FXCI_DEPLOYMENT": "production"})
+    assert str(raised.value) == IN_PRODUCTION[name]
+
+
+@pytest.mark.parametrize("name", IN_PRODUCTION)
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_what_stands_in_on_the_same_machine_may(home: dict[str, str], name: str, host: str) -> None:
+    load(home | sent_to(name, host) | {"FXCI_DEPLOYMENT": "production"})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["storage.example:4443", "https://storage.example", "http://127.0.0.1@storage.example"],
+)
+def test_however_another_server_than_googles_is_named(home: dict[str, str], address: str) -> None:
+    with pytest.raises(SettingsError):
+        load(home | {"FXCI_DEPLOYMENT": "production", "STORAGE_EMULATOR_HOST": address})
 
 
 SECRET = Secret("hunter2")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 
-from fxci_assets.settings import Settings
+from fxci_assets.settings import Settings, SettingsError
 from fxci_assets.tables import (
     BILLING,
     TABLES,
@@ -28,7 +28,10 @@ _FILES = resources.files(__name__)
 
 
 def names(settings: Settings) -> Mapping[str, str]:
-    """What the tables and sources are called, as `project.dataset.table`, by placeholder."""
+    """What the tables and sources are called, as `project.dataset.table`, by placeholder.
+
+    Raises SettingsError where two are called the same: each would be written over the other.
+    """
     target = f"{settings.bigquery.project}.{settings.bigquery.dataset}"
     set_ = settings.bigquery.tables
     named = {
@@ -38,7 +41,14 @@ def names(settings: Settings) -> Mapping[str, str]:
         WORKER_METRICS.name: set_.metrics,
     }
     own = {table.name: f"{target}.{named.get(table.name, table.name)}" for table in TABLES}
-    return own | {f"billing.{s.name}": getattr(settings.billing, s.name) for s in BILLING}
+    names = own | {f"billing.{s.name}": getattr(settings.billing, s.name) for s in BILLING}
+    first: dict[str, str] = {}
+    for placeholder, name in names.items():
+        if first.setdefault(name, placeholder) != placeholder:
+            raise SettingsError(
+                f"{first[name]} and {placeholder} have one name by the settings: each needs its own"
+            )
+    return names
 
 
 def text(file: str, names: Mapping[str, str]) -> str:

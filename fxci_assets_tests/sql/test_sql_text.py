@@ -17,7 +17,14 @@ from fxci_assets.builders.derived import DERIVED, Derived
 from fxci_assets.dialect import Catalog, CatalogTable, transpile
 from fxci_assets.freshness import Inputs
 from fxci_assets.resources.billing import BillingExports
-from fxci_assets.settings import BigQuery, Billing, Monitoring, Settings
+from fxci_assets.settings import (
+    BigQuery,
+    BigQueryTables,
+    Billing,
+    Monitoring,
+    Settings,
+    SettingsError,
+)
 from fxci_assets.tables import BILLING, TABLES, WORKER_COSTS, WORKER_USAGE, Relation, Table
 from fxci_assets_tests.sql.small import DAY
 
@@ -56,6 +63,30 @@ RELATIONS: dict[str, Relation] = {
     **{getattr(DEFAULT.billing, source.name): source for source in BILLING},
 }
 """What the queries may read, by its full name."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (BigQuery(tables=BigQueryTables(tasks="task_runs_v1")), "tasks_v2 and task_runs_v1"),
+        (
+            BigQuery(tables=BigQueryTables(runs="worker_costs_v1")),
+            "task_runs_v1 and worker_costs_v1",
+        ),
+        (
+            BigQuery(
+                dataset="azure_billing_syndicate",
+                tables=BigQueryTables(metrics="fxci_daily_actual_load"),
+            ),
+            "worker_metrics_v1 and billing.azure_fxci",
+        ),
+    ],
+)
+def test_two_tables_of_one_name_are_refused(settings: BigQuery, names: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        deployments.pipeline(Settings(bigquery=settings))
+    assert str(raised.value) == f"{names} have one name by the settings: each needs its own"
+
 
 each_query = pytest.mark.parametrize("text", QUERIES.values(), ids=QUERIES)
 
