@@ -170,6 +170,38 @@ class TestRows:
         # All state is in the bucket.
         assert list(production.folder.iterdir()) == []
 
+    def test_hold_what_anybody_wrote_into_a_task_and_do_nothing_with_it(
+        self, broker: Broker, production: Production
+    ) -> None:
+        """Whoever may create a task chooses its tags and its worker's name."""
+        hostile = [
+            "'; DROP TABLE tasks_v2; --",
+            "` OR 1=1 --",
+            "<img src=x onerror=alert(1)>",
+            "${task_runs_v1} {day} @day %s",
+            "\x00\x1b[2J\u202e\n|",
+        ]
+        messages = []
+        for number, text_ in enumerate(hostile, start=1):
+            ended = run(0, text(ago(1)), workerGroup=text_, workerId=text_)
+            tags = dict.fromkeys(("kind", "createdForUser", "label", "project"), text_)
+            messages.append(message(body(task_id(number), [ended], tags)))
+        publish(broker, messages)
+        production.drain()
+        found = production.rows(TASKS, TASK_RUNS)
+        for number, text_ in enumerate(hostile):
+            stored = found[TASKS.name][number]["tags"]
+            assert isinstance(stored, dict)
+            assert [stored[name] for name in ("kind", "label", "created_for_user")] == [text_] * 3
+            assert found[TASK_RUNS.name][number]["worker_id"] == text_
+        # As a value of a query it is one, too.
+        done = production.run(
+            *("query", "--format", "json"),
+            f"SELECT tags.label FROM {production.dataset}.tasks_v2 "
+            f"WHERE submission_date = '{ago(1):%Y-%m-%d}' ORDER BY task_id",
+        )
+        assert [row["label"] for row in json.loads(done.out)] == hostile
+
     def test_of_the_metric_job_need_no_settings_of_pulse(self, production: Production) -> None:
         day = (NOW - dt.timedelta(days=2)).date()
         monitoring = MonitoringServer(Page([_up("4711", day, 3_600)]), Page([_up("4712", day, 60)]))
