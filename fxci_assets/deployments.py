@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fxci_assets import sql
 from fxci_assets.archive import Archive
 from fxci_assets.archive.store import LocalStore, Store
@@ -24,7 +26,7 @@ from fxci_assets.resources.monitoring import Monitoring
 from fxci_assets.resources.pulse import PulseSource
 from fxci_assets.resources.taskcluster import Taskcluster
 from fxci_assets.resources.warehouse import Warehouse
-from fxci_assets.settings import Secret, Settings, SettingsError, require
+from fxci_assets.settings import BigQueryTables, Secret, Settings, SettingsError, require
 from fxci_assets.tables import BILLING
 from fxci_assets.takeover import Takeover
 
@@ -41,10 +43,21 @@ def state_folder(settings: Settings) -> Path:
 
 
 def archive(settings: Settings) -> Archive:
-    target = f"{settings.bigquery.project}.{settings.bigquery.dataset}"
     if settings.deployment == "production":
-        return Archive.over(_bucket(settings, settings.storage.prefix), target)
-    return Archive.over(LocalStore(state_folder(settings) / "archive"), target)
+        return Archive.over(_bucket(settings, settings.storage.prefix), _target(settings))
+    return Archive.over(LocalStore(state_folder(settings) / "archive"), _target(settings))
+
+
+def _target(settings: Settings) -> str:
+    """What builds are recorded for: project and dataset, and which tables are called otherwise
+    than usual, for those are others, of which nothing is built yet."""
+    section, usual = settings.bigquery, BigQueryTables()
+    renamed = [
+        f"{name}={called}"
+        for name, called in msgspec.structs.asdict(section.tables).items()
+        if called != getattr(usual, name)
+    ]
+    return ".".join([section.project, section.dataset, *renamed])
 
 
 def _bucket(settings: Settings, prefix: str) -> Store:

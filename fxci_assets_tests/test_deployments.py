@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from fxci_assets import deployments
+from fxci_assets.freshness import Built
 from fxci_assets.resources.amqp import AmqpPulse
 from fxci_assets.sandbox.source import SimulatedPulse
 from fxci_assets.settings import (
     BigQuery,
+    BigQueryTables,
     Deployment,
     Drain,
     Monitoring,
@@ -132,3 +135,15 @@ def test_production_needs_a_bucket(tmp_path: Path) -> None:
 
 def test_only_production_takes_over(tmp_path: Path) -> None:
     assert deployments.pipeline(settings(tmp_path, "local")).takeover is None
+
+
+def test_a_table_that_is_called_otherwise_is_another_one(tmp_path: Path) -> None:
+    """Of which nothing was built, nor taken over."""
+    usual = settings(tmp_path, "local")
+    day = dt.date(2026, 4, 13)
+    built = Built("in", "out", 1, dt.datetime(2026, 4, 14, tzinfo=dt.UTC))
+    deployments.archive(usual).builds.record("task_runs_v1", day, built)
+    assert deployments.archive(usual).builds.built_days("task_runs_v1") == [day]
+    called = BigQuery(project="project", dataset="dataset", tables=BigQueryTables(runs="runs"))
+    renamed = deployments.archive(msgspec.structs.replace(usual, bigquery=called))
+    assert renamed.builds.built_days("task_runs_v1") == []
