@@ -6,17 +6,17 @@ first drain, on day T, before anything is written, the rows of the partitions T-
 the archive, each under the day on which it happened, and T-7 becomes the floor: nothing earlier is
 ever written. A day is built from these rows and from its messages, and messages win by key.
 
-Every step can be repeated, and the floor is recorded last: a takeover that is broken off begins
-again, with the same days, and nothing has been built before it is done.
+Each attempt writes into a folder of its own, and the floor is recorded last, with the attempt that
+it is of: one that is broken off leaves nothing that counts, and nothing is built before that.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -24,13 +24,15 @@ import pyarrow.compute as pc
 
 from fxci_assets import sql
 from fxci_assets.archive import Archive
+from fxci_assets.archive.baseline import Attempt
 from fxci_assets.archive.store import Store
+from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.resources.pulse import Message
 from fxci_assets.resources.warehouse import Warehouse, WarehouseError
 from fxci_assets.tables import TABLES as ALL_TABLES
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Mode, Table, arrow_schema
-from fxci_assets.taskcluster.messages import DECODE_ERRORS, EXCHANGE_PREFIX, LIFE, Instant
+from fxci_assets.taskcluster.messages import DECODE_ERRORS, EXCHANGE_PREFIX, LIFE
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ TABLES = (TASK_RUNS, TASKS, TASK_DEFINITIONS)
 
 GUESSED = "guessed"
 """The column of a row that is kept under its own day for want of a better one."""
+
+_GUESSED_FROM = 5_000
 
 _FILE_BYTES = 64_000_000
 """Of rows in memory, before they are compressed into a file."""
@@ -99,6 +103,11 @@ class Takeover:
         """
         if not self.is_due():
             return
+        today = self.clock().date()
+        if self.first_day > today:
+            raise TakeoverError(
+                f"the first day, {self.first_day} (FXCI_START_DATE), is still to come"
+            )
         self._check_tables()
         # Of the tables that are taken over first, which are read below.
         self.warehouse.ensure_tables(TABLES)
@@ -107,12 +116,32 @@ class Takeover:
         except WarehouseError as error:
             # Others may write their days, and who writes them will meet it.
             _log.warning("%s", error)
+        began = self.archive.baseline.begin(today)
+        # One that was broken off goes on with the same first day, whose messages may be archived,
+        # and up to today, for the old job may have gone on.
+        first = max(began - dt.timedelta(days=DAYS_BACK), self.first_day)
+        self._keep(first, max(began, today))
+
+    def _keep(self, first: dt.date, last: dt.date) -> None:
+        """Keep the rows of some days, and record the floor, which is none where the tables are
+        empty, as those of a second deployment."""
+        attempt = self.archive.baseline.attempt()
+        left = [table for table in TABLES if self.warehouse.partitions(table)]
+        guessed: list[_Guessed] = []
+        for table in left:
+            for number in range((last - first).days + 1):
+                day = first + dt.timedelta(days=number)
+                parameters = {"day": day, "first": first, "last": last}
+                query = sql.text(f"takeover/{table.name}.sql", self.names)
+                rows = self.warehouse.stream(query, parameters)
+                guessed += _keep_partition(attempt, table, self.names[table.name], day, rows)
+        # Nothing of the tables can be in the way any more: else it would be imported each time.
         import_failed_tasks(self.archive, self.bucket, self.clock)
-        filed = import_failed_events(self.archive, self.bucket, self.first_day, self.clock)
-        # Last: it records the floor, and then none of this is done again.
-        keep_rows(
-            self.archive, self.warehouse, self.names, self.first_day, self.clock().date(), filed
-        )
+        import_failed_events(self.archive, self.bucket, self.first_day, self.clock)
+        _keep_guessed(attempt, guessed, self.archive, first, last)
+        # Last: then none of this is done again.
+        floor = attempt.finish(first if left else dt.date.min)
+        _log.info("taken over: %s; nothing before %s is built", _named(left), floor)
 
     def _check_tables(self) -> None:
         there = [table for table in TABLES if self.warehouse.exists(table)]
@@ -133,76 +162,77 @@ class Takeover:
                 )
 
 
-def keep_rows(
-    archive: Archive,
-    warehouse: Warehouse,
-    names: Mapping[str, str],
-    first_day: dt.date,
-    today: dt.date,
-    told: Collection[str] = (),
-) -> dt.date:
-    """Keep the rows of the last days, and record the floor, which is none where the tables are
-    empty, as those of a second deployment. Returns it.
+class _Guessed(NamedTuple):
+    """Rows of tasks whose run 0 is not among the rows of runs, so that it is not known on which day
+    they belong: they are kept in the partition in which they were found."""
 
-    Of a task whose run 0 is not among the rows it is not known on which day its row belongs: it is
-    kept under its own, unless the task is one of those `told`, whose messages are filed.
-
-    Raises TakeoverError where rows lack what is required, and what the warehouse and the archive
-    raise; then nothing has been taken over.
-    """
-    began = archive.baseline.begin(today)
-    # One that was broken off goes on with the same first day, under which rows may be kept, and up
-    # to today, for the old job may have gone on.
-    first = max(began - dt.timedelta(days=DAYS_BACK), first_day)
-    last = max(began, today)
-    left = [table for table in TABLES if warehouse.partitions(table)]
-    for table in left:
-        for number in range((last - first).days + 1):
-            partition = first + dt.timedelta(days=number)
-            parameters = {"day": partition, "first": first, "last": last}
-            kept = _keep_partition(archive, warehouse, names, table, partition, parameters, told)
-            _log.info("%s %s: %d rows taken over", table.name, partition, kept)
-    return archive.baseline.finish(first if left else dt.date.min)
+    partition: dt.date
+    rows: pa.Table
 
 
 def _keep_partition(
-    archive: Archive,
-    warehouse: Warehouse,
-    names: Mapping[str, str],
-    table: Table,
-    partition: dt.date,
-    parameters: Mapping[str, dt.date],
-    told: Collection[str],
-) -> int:
-    """Keep the rows of a partition. Returns how many these are."""
+    attempt: Attempt, table: Table, name: str, partition: dt.date, parts: Iterable[pa.Table]
+) -> list[_Guessed]:
+    """Keep the rows of a partition but those whose day is guessed, which it returns."""
     columns = [column.name for column in table.columns]
     # Its own day too where it keeps none: it must be built anew, without the rows that are kept
     # elsewhere.
-    archive.baseline.write(table, partition, partition, 0, arrow_schema(table).empty_table())
-    rows = warehouse.stream(sql.text(f"takeover/{table.name}.sql", names), parameters)
+    attempt.write(table, partition, partition, 0, arrow_schema(table).empty_table())
+    guessed: list[_Guessed] = []
     kept = 0
-    for number, part in enumerate(_by_size(rows), start=1):
+    for number, part in enumerate(_by_size(parts), start=1):
         for column in table.columns:
             missing = part[column.name].null_count
             if column.mode is Mode.REQUIRED and missing:
                 raise TakeoverError(
-                    f"{names[table.name]} of {partition} has {missing} rows without "
-                    f"{column.name}, which is required: mend or delete them, and drain again"
+                    f"{name} of {partition} has {missing} rows without {column.name}, which is "
+                    "required: mend or delete them, and drain again"
                 )
-        certain = _certain(part, told)
+        certain = part
+        if GUESSED in part.column_names:
+            certain = part.filter(pc.invert(part[GUESSED]))
+            if len(certain) < len(part):
+                guessed.append(_Guessed(partition, part.filter(part[GUESSED]).select(columns)))
         for day in pc.unique(certain["kept_under"]).to_pylist():
             of_day = certain.filter(pc.equal(certain["kept_under"], day)).select(columns)
-            archive.baseline.write(table, day, partition, number, of_day)
-        kept += len(certain)
-    return kept
+            attempt.write(table, day, partition, number, of_day)
+        kept += len(part)
+    _log.info("%s %s: %d rows taken over", name, partition, kept)
+    return guessed
 
 
-def _certain(rows: pa.Table, told: Collection[str]) -> pa.Table:
-    """The rows without those whose day is guessed and told by messages, which make a row of it."""
-    if GUESSED not in rows.column_names:
-        return rows
-    is_told = pc.is_in(rows["task_id"], value_set=pa.array(told, pa.string()))
-    return rows.filter(pc.invert(pc.and_(rows[GUESSED], is_told)))
+def _keep_guessed(
+    attempt: Attempt,
+    guessed: Sequence[_Guessed],
+    archive: Archive,
+    first: dt.date,
+    last: dt.date,
+) -> None:
+    """Keep the rows of tasks whose day is guessed, but of those of which messages make a row: the
+    old job stored their runs not, and what it had not stored came again, or was left behind."""
+    if not guessed:
+        return
+    ids = pa.chunked_array([chunk for one in guessed for chunk in one.rows["task_id"].chunks])
+    known = _told(archive, first, last, ids)
+    # Of a task that stands in several partitions, the latest row.
+    for number, (partition, rows) in enumerate(reversed(guessed), start=1):
+        new = rows.filter(pc.invert(pc.is_in(rows["task_id"], value_set=known)))
+        # Numbers of their own: the others' are below.
+        attempt.write(TASKS, partition, partition, _GUESSED_FROM + number, new)
+        known = pa.concat_arrays([known, *new["task_id"].chunks])
+
+
+def _told(archive: Archive, first: dt.date, last: dt.date, ids: pa.ChunkedArray) -> pa.Array:
+    """Those of the tasks of which the messages of some days make a row."""
+    builder = TaskBuilder()
+    told: set[str] = set()
+    for day in builder.days(archive):
+        if first <= day <= last:
+            rows = builder.build(archive, day, builder.resolve(archive, day), [TASKS])
+            for batch in rows.batches(TASKS):
+                of_batch = batch["task_id"]
+                told.update(of_batch.filter(pc.is_in(of_batch, value_set=ids)).to_pylist())
+    return pa.array(sorted(told), pa.string())
 
 
 def _by_size(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -219,10 +249,9 @@ def _by_size(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def import_failed_events(
     archive: Archive, bucket: Store, first_day: dt.date, clock: Callable[[], dt.datetime]
-) -> Collection[str]:
+) -> None:
     """File the messages that the old job acknowledged and could not store; their file stays where
-    it is. They have lost their exchange, which their task's state tells. Returns the tasks whose
-    run 0 they tell.
+    it is. They have lost their exchange, which their task's state tells.
 
     Filing them again changes nothing. Raises TakeoverError where the file is not a list of
     messages.
@@ -233,7 +262,6 @@ def import_failed_events(
         report = DrainReport()
         file_messages(messages, clock(), archive, first_day, report)
         _log.info("of the old job's failed messages, %s", report.describe())
-    return frozenset(filter(None, (_first_run_of(message.body) for message in messages)))
 
 
 def import_failed_tasks(archive: Archive, bucket: Store, clock: Callable[[], dt.datetime]) -> int:
@@ -266,15 +294,8 @@ class _Failed(msgspec.Struct):
     data: msgspec.Raw
 
 
-class _Run(msgspec.Struct):
-    run_id: int = msgspec.field(name="runId")
-    resolved: Instant | None = None
-
-
 class _Status(msgspec.Struct):
     state: str
-    task_id: str = msgspec.field(name="taskId", default="")
-    runs: list[_Run] = []
 
 
 class _Event(msgspec.Struct):
@@ -292,11 +313,5 @@ def _exchange(body: msgspec.Raw) -> str:
     return f"{EXCHANGE_PREFIX}task-{kind}"
 
 
-def _first_run_of(body: bytes) -> str | None:
-    """The task of a message that tells when its run 0 was resolved, or None."""
-    try:
-        status = msgspec.json.decode(body, type=_Event).status
-    except DECODE_ERRORS:
-        return None
-    resolved = any(run.run_id == 0 and run.resolved for run in status.runs)
-    return status.task_id if resolved else None
+def _named(tables: Sequence[Table]) -> str:
+    return ", ".join(table.name for table in tables) or "no table, for all are empty"

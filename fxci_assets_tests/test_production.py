@@ -338,7 +338,7 @@ class TestTakeover:
         ("function", "call"),
         [
             pytest.param("takeover:import_failed_events", 1, id="before the failed messages"),
-            pytest.param("archive.baseline:Baseline.write", 20, id="amid the copies"),
+            pytest.param("archive.baseline:Attempt.write", 20, id="amid the copies"),
             pytest.param("pipeline:drain", 1, id="taken over, nothing drained"),
         ],
     )

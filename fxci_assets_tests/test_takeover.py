@@ -14,6 +14,7 @@ import pytest
 
 from fxci_assets import sql, takeover
 from fxci_assets.archive import Archive
+from fxci_assets.archive.baseline import Attempt
 from fxci_assets.archive.store import LocalStore
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.pipeline import Pipeline, Refused
@@ -89,9 +90,11 @@ def old(pipeline: Pipeline) -> OldJob:
 
 
 def take_over(pipeline: Pipeline, today: dt.date = TODAY) -> dt.date:
-    return takeover.keep_rows(
-        pipeline.archive, pipeline.warehouse, NAMES, pipeline.first_day, today
-    )
+    clock = dt.datetime.combine(today, dt.time(6), dt.UTC)
+    dataclasses.replace(of(pipeline), clock=lambda: clock).run()
+    floor = pipeline.archive.baseline.floor()
+    assert floor is not None
+    return floor
 
 
 def is_due(pipeline: Pipeline) -> bool:
@@ -335,11 +338,15 @@ def test_no_row_is_kept_before_the_first_day(pipeline: Pipeline, old: OldJob) ->
     ]
 
 
-def test_of_two_at_once_the_first_says_where_the_floor_is(pipeline: Pipeline, old: OldJob) -> None:
+def test_of_two_at_once_the_first_says_where_the_floor_is(
+    pipeline: Pipeline, old: OldJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the other finds in the tables is what was built since."""
     assert take_over(pipeline) == dt.date.min
     old.left(TASK_RUNS, 1, old_run(1, ago(1)))
+    monkeypatch.setattr(Takeover, "is_due", lambda self: True)  # as it was when it began
     assert take_over(pipeline) == dt.date.min
+    assert pipeline.archive.baseline.files(TASK_RUNS, days_ago(1)) == []
 
 
 def test_many_rows_are_kept_in_files_of_some_size(
@@ -431,10 +438,7 @@ def test_its_failed_messages_are_filed_and_left_in_place(
         b'{"no": "message"}',
     )
     for _ in range(2):
-        told = takeover.import_failed_events(
-            pipeline.archive, bucket, pipeline.first_day, pipeline.clock
-        )
-        assert told == {task_id(n) for n in (1, 2, 3)}
+        takeover.import_failed_events(pipeline.archive, bucket, pipeline.first_day, pipeline.clock)
         assert [item.reason for item in pipeline.in_quarantine()] == ["no-status"]
         pipeline.rebuild_stale()
         assert [task for task, *_ in runs(pipeline)] == sorted(task_id(n) for n in (1, 2, 3))
@@ -463,16 +467,78 @@ def test_a_task_whose_run_it_could_not_store_is_there_once(
     ]
 
 
+def test_what_an_attempt_has_left_is_forgotten(
+    pipeline: Pipeline, old: OldJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old job went on, and somebody mended its rows."""
+    old.left(TASK_RUNS, 2, old_run(1, ago(3)), old_run(2, ago(2)))
+    with monkeypatch.context() as failing:
+        failing.setattr(Attempt, "finish", lambda self, floor: (_ for _ in ()).throw(Crash))
+        with pytest.raises(Crash):
+            take_over(pipeline)
+    old.left(TASK_RUNS, 2, old_run(1, ago(4)))
+    take_over(pipeline)
+    pipeline.rebuild_stale()
+    assert [(task, day) for task, _, day, _ in runs(pipeline)] == [(task_id(1), days_ago(4))]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(body(task_id(1), [run(0, "2026-04-01T10:00:00Z")]), id="before the floor"),
+        pytest.param(body(task_id(1), [run(0)], status={"schedulerId": None}), id="incomplete"),
+        pytest.param(body(task_id(1), [run(0, state="running")]), id="not resolved"),
+    ],
+)
+def test_a_message_of_which_no_row_is_made_is_no_better_than_a_guess(
+    pipeline: Pipeline, old: OldJob, told: bytes
+) -> None:
+    old.left(TASKS, 1, old_task(1))
+    pipeline.drain(MemoryPulse([message(told)]))
+    take_over(pipeline)
+    pipeline.rebuild_stale()
+    assert [row["task_id"] for row in rows(pipeline, TASKS)] == [task_id(1)]
+
+
+def test_a_task_that_came_again_is_there_once(pipeline: Pipeline, old: OldJob) -> None:
+    """The old job died before it had stored the run, and had acknowledged nothing."""
+    old.left(TASKS, 0, old_task(1))
+    pipeline.drain(MemoryPulse([message(body(task_id(1), [run(0)], {"kind": "x"}))]))
+    take_over(pipeline)
+    pipeline.rebuild_stale()
+    assert [(row["task_id"], row["submission_date"]) for row in rows(pipeline, TASKS)] == [
+        (task_id(1), days_ago(1))
+    ]
+
+
+def test_a_task_without_a_run_in_two_partitions_is_there_once(
+    pipeline: Pipeline, old: OldJob
+) -> None:
+    old.left(TASKS, 2, old_task(1))
+    old.left(TASKS, 1, old_task(1))
+    take_over(pipeline)
+    pipeline.rebuild_stale()
+    assert [row["submission_date"] for row in rows(pipeline, TASKS)] == [days_ago(1)]
+
+
+def test_nothing_is_taken_over_before_the_first_day(pipeline: Pipeline, old: OldJob) -> None:
+    old.left(TASK_RUNS, 0, old_run(1, ago(0, "01:00")))
+    early = dataclasses.replace(of(pipeline), first_day=TODAY + dt.timedelta(days=1))
+    with pytest.raises(takeover.TakeoverError, match=r"2026-04-15 \(FXCI_START_DATE\), is still"):
+        early.run()
+    assert early.is_due()
+
+
 def _exchanges(archive: Archive, day: dt.date) -> Iterable[str]:
     for part in archive.events.read(day, archive.events.files(day)):
         yield from part["exchange"].to_pylist()
 
 
 def test_no_file_of_failed_messages_is_nothing_to_do(pipeline: Pipeline, tmp_path: Path) -> None:
-    told = takeover.import_failed_events(
+    takeover.import_failed_events(
         pipeline.archive, LocalStore(tmp_path / "bucket"), pipeline.first_day, pipeline.clock
     )
-    assert (list(told), pipeline.archive.events.days()) == ([], [])
+    assert pipeline.archive.events.days() == []
 
 
 def test_a_file_of_failed_messages_that_cannot_be_read_is_named(
