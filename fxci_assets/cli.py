@@ -91,6 +91,11 @@ def pulse_drain(context: Context) -> None:
             _log.info("the drain failed", exc_info=True)
             failed.append(one_line(error))
         try:
+            pipeline.forget()
+        except Exception as error:
+            _log.info("what was kept for long enough could not be removed", exc_info=True)
+            failed.append(one_line(error))
+        try:
             # Whatever comes of it, what was waiting is safe, and no queue overflows.
             pipeline.take_over()
         except Exception as error:

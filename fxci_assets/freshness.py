@@ -106,8 +106,10 @@ def staleness(
     now: dt.datetime,
     run_limit: dt.timedelta,
 ) -> str | None:
-    """Why a day must be rebuilt, or None if it need not be. A day without inputs that was never
-    built is not stale: there is nothing to build it from."""
+    """Why a day must be rebuilt, or None if it need not be. A day without inputs is not stale,
+    unless it has no rows either: there is nothing to build it from, or no more."""
+    if input_version == NO_INPUTS and built is not None and built.rows:
+        return None
     if any(mark.expired(now, run_limit) for mark in marks):
         return "a rebuild died"
     if built is None:

@@ -171,27 +171,34 @@ class Pipeline:
 
     def floor(self) -> dt.date:
         """The first day that is ever built; earlier ones are never stale and never written."""
-        floors = [self.first_day, self.archive.baseline.floor() or dt.date.min]
-        if self.retention is not None:
-            floors.append(self.today() - self.retention)
-        return max(floors)
+        taken_over = self.archive.baseline.floor() or dt.date.min
+        kept = dt.date.min if self.retention is None else self.today() - self.retention
+        return max(self.first_day, taken_over, kept, self.archive.forgotten.before())
 
     def drain(
         self,
         source: PulseSource,
         progress: Callable[[DrainReport], None] = lambda report: None,
     ) -> DrainReport:
-        """Move what is in the queues to the archive, and remove from it what was kept for long
-        enough. Days are not rebuilt by this. Raises what the source raises; and Refused where each
-        message would go to quarantine, because there is no first day yet."""
+        """Move what is in the queues to the archive. Days are not rebuilt by this. Raises what the
+        source raises; and Refused where each message would go to quarantine, because there is no
+        first day yet."""
         if self.first_day > self.today():
             raise Refused(f"the first day, {self.first_day} (FXCI_START_DATE), is still to come")
         report = drain(source, self.archive, self.first_day, self.limits, self.clock, progress)
         report.floor = self.floor()
+        return report
+
+    def forget(self) -> None:
+        """Remove from the archive what was kept for long enough, if that is bounded. Raises what
+        the archive raises."""
         if self.retention is not None:
             # Not of the newest day before the floor, which a build may still be reading.
-            self.archive.forget(self.today() - self.retention - dt.timedelta(days=1))
-        return report
+            self.archive.forgotten.forget(self.today() - self.retention - dt.timedelta(days=1))
+
+    def waits_for_takeover(self) -> bool:
+        """Whether the tables hold what another job has left, and are not ours yet."""
+        return self.takeover is not None and self.takeover.is_due()
 
     def take_over(self) -> None:
         """Take the tables over from another job, where that is still to be done: until then their
@@ -281,6 +288,11 @@ class Pipeline:
             reasons += tuple(r for day in filing.days for r in faults(message.body, day))
         if reasons:
             raise Refused(f"{item.id} cannot be filed: {', '.join(dict.fromkeys(reasons))}")
+        if message.exchange != TASK_DEFINED and max(filing.days) < self.floor():
+            raise Refused(
+                f"{item.id} is about {max(filing.days)}, and no day before {self.floor()} is built "
+                "any more: all that can be done is to accept it (fxci-etl quarantine accept)"
+            )
         file_messages([message], now, self.archive, self.first_day, DrainReport())
         self.archive.quarantine.mark_replayed(item.id, Replayed(now, body is not None))
         return sorted(filing.days)

@@ -24,7 +24,7 @@ from fxci_assets.archive.quarantine import Entry, Item
 from fxci_assets.archive.records import Gap
 from fxci_assets.definitions_fetch import DefinitionsReport, fetch_named
 from fxci_assets.drain import DrainReport, file_messages
-from fxci_assets.pipeline import Pipeline
+from fxci_assets.pipeline import Pipeline, Refused
 from fxci_assets.resources.pulse import Message
 from fxci_assets.resources.taskcluster import MOST_IDS, Taskcluster, answers_of
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS, Table
@@ -143,8 +143,11 @@ def repair(pipeline: Pipeline, source: Taskcluster, first: dt.date, last: dt.dat
     of which messages told longer ago than drains look back.
 
     Raises TaskclusterError where the queue gives no answer; what was filed until then stays, and
-    to begin again does no harm, because repeats disappear when a day is built.
+    to begin again does no harm, because repeats disappear when a day is built. Raises Refused
+    where the tables are another job's, whose days are not ours.
     """
+    if pipeline.waits_for_takeover():
+        raise Refused("the tables are not taken over yet, which a drain does")
     report = RepairReport(definitions=pipeline.fetch_definitions(source, pipeline.floor()))
     first = max(first, pipeline.floor())
     gaps = pipeline.archive.queues.open_gaps()

@@ -222,19 +222,57 @@ def test_messages_that_were_kept_for_long_enough_are_removed_and_their_rows_stay
     kept.rebuild_stale()
     clock.now += dt.timedelta(days=40)
     assert kept.floor() == NEXT_DAY
-    drain(kept)
+    kept.forget()
     assert kept.archive.events.files(DAY)  # which a build may be reading
     clock.now += dt.timedelta(days=1)
-    drain(kept)
+    kept.forget()
     assert (kept.archive.events.files(DAY), len(kept.archive.events.files(NEXT_DAY))) == ([], 1)
     assert len(kept.in_quarantine()) == 1  # it came on the later day
     clock.now += dt.timedelta(days=1)
-    drain(kept)
+    kept.forget()
     assert (kept.archive.events.files(NEXT_DAY), kept.in_quarantine()) == ([], [])
     assert kept.stale() == []
     assert (ids(kept, TASKS), ids(kept, TASKS, NEXT_DAY)) == ([task_id(1)], [task_id(2)])
     with pytest.raises(Refused, match="2026-04-13 is before 2026-04-16, the first day that is"):
         kept.rebuild([TASKS], DAY)
+
+
+@pytest.mark.parametrize("retention", [None, dt.timedelta(days=60)], ids=["none", "longer"])
+def test_rows_whose_messages_are_removed_stay_whatever_is_set_since(
+    pipeline: Pipeline, clock: Clock, store: Store, retention: dt.timedelta | None
+) -> None:
+    """There is nothing left to build them from. The clock may be set back, too."""
+    drain(pipeline, completed(1))
+    pipeline.rebuild_stale()
+    clock.now += dt.timedelta(days=50)
+    dataclasses.replace(pipeline, retention=dt.timedelta(days=40)).forget()
+    assert pipeline.archive.events.files(DAY) == []
+    for archive in (
+        Archive.over(store, "project.dataset"),
+        # Of another deployment on the same archive, which had built it too.
+        dataclasses.replace(
+            pipeline.archive, forgotten=Archive.over(LocalStore(Path("/no")), "x").forgotten
+        ),
+    ):
+        changed = dataclasses.replace(pipeline, archive=archive, retention=retention)
+        assert changed.rebuild_stale() == []
+        assert ids(changed, TASKS) == [task_id(1)]
+    reopened = dataclasses.replace(pipeline, archive=Archive.over(store, "project.dataset"))
+    with pytest.raises(Refused, match="2026-04-13 is before 2026-04-23, the first day that is"):
+        reopened.rebuild([TASKS], DAY)
+
+
+def test_what_is_about_a_day_that_is_not_built_any_more_is_not_replayed(
+    pipeline: Pipeline, clock: Clock
+) -> None:
+    flawed = message(body(task_id(1), [run(resolved="garbled")]))
+    drain(pipeline, flawed)
+    clock.now += dt.timedelta(days=50)
+    kept = dataclasses.replace(pipeline, retention=dt.timedelta(days=40))
+    [item] = kept.in_quarantine()
+    with pytest.raises(Refused, match="is about 2026-04-13, and no day before 2026-04-24 is built"):
+        kept.replay(item, body(task_id(1), [run()]))
+    assert len(kept.in_quarantine()) == 1
 
 
 def test_a_day_ahead_of_the_clock_waits_for_its_day(pipeline: Pipeline, clock: Clock) -> None:

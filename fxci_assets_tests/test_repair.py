@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -19,7 +20,7 @@ from fxci_assets.builders.definitions import DefinitionsBuilder
 from fxci_assets.builders.tasks import TaskBuilder
 from fxci_assets.definitions_fetch import fetch_definitions
 from fxci_assets.drain import DrainLimits, DrainReport, file_messages
-from fxci_assets.pipeline import LOOK_BACK, Pipeline
+from fxci_assets.pipeline import LOOK_BACK, Pipeline, Refused
 from fxci_assets.pipeline import Clock as Now
 from fxci_assets.quality import no_definition_is_gone, nothing_is_missing
 from fxci_assets.repair import RepairReport, message_of, missing
@@ -30,6 +31,7 @@ from fxci_assets.sandbox.firefox_ci import World
 from fxci_assets.sandbox.source import SimulatedPulse
 from fxci_assets.sandbox.taskcluster import SimulatedTaskcluster
 from fxci_assets.tables import TASK_DEFINITIONS, TASK_RUNS, TASKS
+from fxci_assets.takeover import Takeover
 from fxci_assets_tests.definitions import MemoryQueue, definition
 from fxci_assets_tests.events import DAY, FIRST_DAY, NEXT_DAY, body, message, run, task_id
 from fxci_assets_tests.test_pipeline import Clock
@@ -263,6 +265,17 @@ class TestATaskWithoutARun:
         with pytest.raises(TaskclusterError):
             case.repair()
         assert case.missing() == [(ONE, repair.NO_RUN)]
+
+
+def test_tables_of_another_job_are_not_repaired(case: Case) -> None:
+    """They are by the day of processing, so that runs seem to lack their tasks."""
+    store = LocalStore(Path("/nowhere"))
+    waiting = Takeover(case.pipeline.archive, case.pipeline.warehouse, store, {}, DAY, case.clock)
+    pipeline = dataclasses.replace(case.pipeline, takeover=waiting)
+    with pytest.raises(Refused, match="the tables are not taken over yet"):
+        repair.repair(pipeline, case.queue, FIRST_DAY, case.today())
+    assert case.queue.asked == []
+    assert nothing_is_missing(pipeline, FIRST_DAY, case.today()).passed
 
 
 class TestADefinition:

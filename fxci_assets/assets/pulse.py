@@ -66,12 +66,13 @@ def pulse_events(
         report = pipeline.drain(pulse)
         context.log.info(report.describe())
         failed = [gap.describe() for gap in report.gaps]
-        try:
-            # Whatever comes of it, what was waiting is safe, and no queue overflows.
-            pipeline.take_over()
-        except Exception as error:
-            context.log.error("the tables could not be taken over", exc_info=True)
-            failed.append(str(error))
+        # Whatever comes of these, what was waiting is safe, and no queue overflows.
+        for step in (pipeline.take_over, pipeline.forget):
+            try:
+                step()
+            except Exception as error:
+                context.log.error(f"after the drain: {step.__name__} failed", exc_info=True)
+                failed.append(str(error))
         asked_for = {dt.date.fromisoformat(key) for key in context.partition_keys}
         if failed:
             _report_days(context, report, set(report.days) | asked_for)

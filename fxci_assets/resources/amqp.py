@@ -237,9 +237,16 @@ class _Connection:
         """Messages ready in each of the queues that exist."""
         counts = {}
         for queue in queues:
-            # On 404 py-amqp opens the channel again by itself.
-            with self.talking(f"ask for queue {queue}"), contextlib.suppress(_amqp.NotFound):
-                counts[queue] = self._questions.queue_declare(queue, passive=True).message_count
+            with self.talking(f"ask for queue {queue}"):
+                try:
+                    found = self._questions.queue_declare(queue, passive=True)
+                except _amqp.NotFound as error:
+                    # py-amqp opens the channel again by itself. That of the consumers has none
+                    # then: what they were refused is said in whatever is read next.
+                    if error.method_sig != _amqp.spec.Queue.Declare:
+                        raise
+                else:
+                    counts[queue] = found.message_count
         return counts
 
     def declare(self, queue: str) -> None:

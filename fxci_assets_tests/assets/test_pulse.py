@@ -3,7 +3,9 @@
 import datetime as dt
 
 import dagster as dg
+import pytest
 
+from fxci_assets.pipeline import Pipeline
 from fxci_assets.tables import TASKS
 from fxci_assets_tests.dagster_instance import (
     Project,
@@ -122,6 +124,25 @@ def test_after_a_gap_the_days_are_reported_and_the_run_fails(
     # Nothing is built on what is not whole by this run; the sensor builds it.
     assert project.ids(TASKS, DAY) == []
     assert materialisations(instance, "tasks_v2") == []
+
+
+@pytest.mark.parametrize("step", ["take_over", "forget"])
+def test_what_fails_after_a_drain_fails_the_run_and_the_days_are_reported(
+    project: Project,
+    instance: dg.DagsterInstance,
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(self: Pipeline) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(Pipeline, step, refused)
+    project.arrive(completed(1, "2026-04-14T01:00:00Z"))
+    done = drain(project, instance, NEXT_DAY)
+    assert not done.success
+    assert "not yours" in failures(done)
+    assert counts(instance) == {"2026-04-14": (1, 1, 0)}
+    assert project.pulse.waiting == []
 
 
 def test_a_drain_that_dies_reports_nothing_and_loses_nothing(
