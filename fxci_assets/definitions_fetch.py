@@ -8,9 +8,13 @@ tasks are kept, `fxci_assets.archive.definitions`; that a table is built from th
 A file of events is looked at once. The tasks that it tells of are asked for, and then
 
 1. what was answered goes to the archive, and to quarantine what cannot be filed;
-2. what was not returned goes on the pending list, and so does a task of which the answer is of no
-   use while the queue answers about others: it must not keep these from being asked for;
+2. what was not returned goes on the pending list, and so do tasks of which the answer is of no use
+   while the queue answers about others: they must not keep these from being asked for;
 3. the file of events is recorded as told, with its tasks.
+
+A task is given up that was not returned for long, or has no answer of use where it alone is asked
+for; never one of which nothing is known, because of others that were asked for with it. The pending
+list is asked for in an order by chance, so that these are not the same each time.
 
 So one that dies anywhere, or finds the queue silent, leaves a file that is not recorded, and the
 next one looks at it again: nothing is lost, and at worst some definitions are fetched twice. Two at
@@ -37,7 +41,13 @@ import pyarrow.compute as pc
 from fxci_assets.archive import Archive
 from fxci_assets.archive.definitions import Definition, Pending
 from fxci_assets.archive.quarantine import Item
-from fxci_assets.resources.taskcluster import Answered, AnswerTooLarge, Taskcluster, answers_of
+from fxci_assets.resources.taskcluster import (
+    CHANCE,
+    Answered,
+    AnswerTooLarge,
+    Taskcluster,
+    answers_of,
+)
 from fxci_assets.taskcluster.definitions import (
     DEFINITION_TOO_LARGE,
     EXCHANGE,
@@ -52,7 +62,7 @@ _log = logging.getLogger(__name__)
 DEFINITION_GONE = "definition-gone"
 
 GONE_AFTER = dt.timedelta(days=7)
-"""For how long a task that was not returned is asked for again."""
+"""For how long a task that was not returned, or has no answer of use, is asked for again."""
 
 _TOGETHER = 5_000
 """Tasks, at least, whose files of events are looked at together, so that requests are full and
@@ -141,9 +151,9 @@ def fetch_named(
     """
     started = time.monotonic()
     fetch = _Fetch(source, archive, first_day, clock, report)
-    missing = fetch.ask(tasks)
-    archive.definitions.add_pending(dict.fromkeys(missing, clock()))
-    report.pending += len(missing)
+    pending = fetch.ask(tasks).all
+    archive.definitions.add_pending(dict.fromkeys(pending, clock()))
+    report.pending += len(pending)
     report.seconds += time.monotonic() - started
 
 
@@ -209,6 +219,20 @@ class _Known:
         return self._tasks
 
 
+@dataclass(slots=True)
+class _NotHad:
+    """The tasks that are still to be asked for."""
+
+    missing: list[str] = field(default_factory=list)
+    """Not returned, or without an answer of use where they alone were asked for."""
+    unknown: list[str] = field(default_factory=list)
+    """Of which nothing is known, because of others or for want of time."""
+
+    @property
+    def all(self) -> Sequence[str]:
+        return self.missing + self.unknown
+
+
 class _Fetch:
     """Asks, and makes durable what is answered."""
 
@@ -245,45 +269,44 @@ class _Fetch:
 
     def look_at(self, day: dt.date, files: Sequence[_Told], known: _Known) -> None:
         """Take care of the tasks that some files tell of, and record that these are told."""
-        missing = self.ask(known.without(task for told in files for task in told.tasks))
-        self._archive.definitions.add_pending(dict.fromkeys(missing, self._clock()))
+        pending = self.ask(known.without(task for told in files for task in told.tasks)).all
+        self._archive.definitions.add_pending(dict.fromkeys(pending, self._clock()))
         for told in files:
             self._archive.definitions.record_told(day, told.file, told.tasks)
             known.add(told.tasks)
 
     def ask_again(self, pending: Pending) -> None:
         """Ask for what is pending, and give up what has been pending for long."""
-        missing = frozenset(self.ask(list(pending.since)))
+        not_had = self.ask(CHANCE.sample(list(pending.since), len(pending.since)))
+        missing, unknown = frozenset(not_had.missing), frozenset(not_had.unknown)
         now = self._clock()
         left: dict[str, dt.datetime] = {}
         gone: list[Item] = []
         for task_id, since in pending.since.items():
-            if task_id in missing:
-                if now - since < GONE_AFTER:
-                    left[task_id] = since
-                else:
-                    body = _only(task_id)
-                    gone.append(Item(DEFINITION_GONE, EXCHANGE, task_id, since, body, now))
+            if task_id in unknown or (task_id in missing and now - since < GONE_AFTER):
+                left[task_id] = since
+            elif task_id in missing:
+                body = _only(task_id)
+                gone.append(Item(DEFINITION_GONE, EXCHANGE, task_id, since, body, now))
         self._set_aside(gone)
         self._archive.definitions.settle_pending(pending, left)
 
-    def ask(self, tasks: Sequence[str]) -> Sequence[str]:
+    def ask(self, tasks: Sequence[str]) -> _NotHad:
         """Fetch definitions. On return, what was answered is durable; returns the tasks that were
         not."""
         # What can be no task must not cost the others their answer.
-        missing = [task_id for task_id in tasks if not is_task_id(task_id)]
+        not_had = _NotHad([task_id for task_id in tasks if not is_task_id(task_id)])
         try:
             for part in answers_of(self._source.definitions, list(filter(is_task_id, tasks))):
                 self._hold(part.answers)
                 self.report.asked += len(part.asked)
-                missing += self._not_had(part)
+                self._look_for_missing(part, not_had)
         finally:
             # Where the queue gives no more answers, too: some may be deleted before it does.
             self._write()
-        return missing
+        return not_had
 
-    def _not_had(self, part: Answered) -> Sequence[str]:
-        """The tasks that are still to be asked for."""
+    def _look_for_missing(self, part: Answered, not_had: _NotHad) -> None:
         if isinstance(part.unusable, AnswerTooLarge):
             # It will not become smaller, and its body would be too much to keep.
             now = self._clock()
@@ -293,10 +316,12 @@ class _Fetch:
                     for task_id in part.asked
                 ]
             )
-            return []
+            return
         if part.unusable is not None:
             _log.warning("%s", part.describe())
-        return [task_id for task_id in part.asked if task_id not in part.answers]
+        is_known = part.unusable is None or part.is_alone
+        to = not_had.missing if is_known else not_had.unknown
+        to += [task_id for task_id in part.asked if task_id not in part.answers]
 
     def _hold(self, answers: Mapping[str, bytes]) -> None:
         now = self._clock()

@@ -383,7 +383,9 @@ def _file(
             # Not to quarantine: the next repair asks again.
             _log.warning("%s", part.describe())
             unknown.update(part.asked)
-    tags = _tags(source, list(statuses))
+    tags, untold = _tags(source, list(statuses))
+    # What is filed without tags stays so: not because of others that were asked for with it.
+    unknown |= untold
     messages: list[Message] = []
     aside: list[Item] = []
     for task in tasks:
@@ -441,16 +443,21 @@ def message_of(
     return Message(f"{EXCHANGE_PREFIX}task-{run.state}", routing_key, msgspec.json.encode(body))
 
 
-def _tags(source: Taskcluster, tasks: Sequence[str]) -> dict[str, bytes]:
-    """The tags of tasks, as JSON."""
+def _tags(source: Taskcluster, tasks: Sequence[str]) -> tuple[dict[str, bytes], set[str]]:
+    """The tags of tasks, as JSON, and the tasks of which they may be there but are not known."""
     found: dict[str, bytes] = {}
+    unknown: set[str] = set()
     for part in answers_of(source.definitions, tasks):
+        if part.unusable is not None:
+            _log.warning("%s", part.describe())
+            if not part.is_alone:
+                unknown.update(part.asked)
         for task_id, body in part.answers.items():
             try:
                 found[task_id] = bytes(msgspec.json.decode(body, type=_Tagged).tags)
             except DECODE_ERRORS:
                 continue  # without tags its runs are as good
-    return found
+    return found, unknown
 
 
 def _item(reason: str, task: Missing, body: bytes, now: dt.datetime) -> Item:

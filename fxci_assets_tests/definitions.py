@@ -7,7 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fxci_assets.resources.taskcluster import AnswerTooLarge, AnswerUnusable, TaskclusterError
+from fxci_assets.resources.taskcluster import (
+    AnswerTooLarge,
+    AnswerUnusable,
+    NoAnswer,
+    TaskclusterError,
+)
 from fxci_assets_tests.events import GROUP
 
 FETCHED = dt.datetime(2026, 4, 13, 12, tzinfo=dt.UTC)
@@ -66,13 +71,19 @@ class MemoryQueue:
     """The number of the first request for definitions without an answer."""
     most_bytes: int = 1_000_000
     """Of an answer about several tasks."""
+    most_at_once: int = 500
+    """Tasks of which there is an answer in time."""
     unusable: dict[str, AnswerUnusable] = field(default_factory=dict)
     """What is raised where a task is asked for, be it among others."""
+    without_definition: dict[str, AnswerUnusable] = field(default_factory=dict)
+    """The same, but where its definition is asked for only."""
 
     def definitions(self, ids: Sequence[str]) -> Mapping[str, bytes]:
         self.asked.append(list(ids))
         if self.fails_from is not None and len(self.asked) >= self.fails_from:
             raise TaskclusterError("no answer")
+        for error in (self.without_definition[id] for id in ids if id in self.without_definition):
+            raise error
         answer = self._answer(ids, self.known)
         if len(ids) > 1 and sum(map(len, answer.values())) > self.most_bytes:
             raise AnswerTooLarge("too large")
@@ -85,6 +96,8 @@ class MemoryQueue:
     def _answer(self, ids: Sequence[str], known: Mapping[str, bytes]) -> Mapping[str, bytes]:
         if self.fails:
             raise TaskclusterError("no answer")
+        if len(ids) > self.most_at_once:
+            raise NoAnswer("504")
         for error in (self.unusable[id] for id in ids if id in self.unusable):
             raise error
         return {id: known[id] for id in ids if id in known}

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import itertools
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from fxci_assets.builders.definitions import DefinitionsBuilder
 from fxci_assets.definitions_fetch import DefinitionsReport, fetch_definitions, fetch_named
 from fxci_assets.drain import DrainReport, file_messages
 from fxci_assets.pipeline import Pipeline
+from fxci_assets.resources import taskcluster
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.taskcluster import (
     MOST_IDS,
@@ -212,7 +214,7 @@ class TestWhatIsFetched:
         fetching.queue.known[THREE] = definition(payload={"x": "y" * 1_500_000})
         fetching.tell(ONE, TWO, THREE, FOUR)
         fetching.fetch()
-        assert fetching.queue.asked[1:] == [[ONE, TWO], [THREE, FOUR], [THREE], [FOUR]]
+        assert sorted(map(len, fetching.queue.asked)) == [1, 1, 2, 2, 4]
         assert [id for _, id in fetching.archived()] == [ONE, TWO, THREE, FOUR]
 
     def test_may_be_named(self, fetching: Fetching) -> None:
@@ -343,6 +345,41 @@ class TestAnAnswerOfNoUseAboutOneTask:
         fetching.fetch()
         assert (fetching.pending(), fetching.quarantined()) == ({}, [("definition-gone", TWO)])
 
+    def test_costs_no_other_its_definition_however_many_have_none(
+        self, fetching: Fetching, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(taskcluster, "_MOST_ALONE", 2)
+        monkeypatch.setattr(taskcluster, "MOST_IDS", 20)
+        monkeypatch.setattr(taskcluster.CHANCE, "sample", random.Random(1).sample)
+        ids = [task_id(number) for number in range(100)]
+        bad = ids[::10]
+        fetching.queue.known = dict(by_task(*ids))
+        fetching.queue.unusable = dict.fromkeys(bad, AnswerUnusable("500"))
+        fetching.tell(*ids)
+        left = [fetching.fetch().pending for _ in range(40)]
+        assert (left[0] > 50, left[-1]) == (True, len(bad))
+        assert {id for _, id in fetching.archived()} == {*ids} - {*bad}
+        fetching.clock.now += WEEK
+        for _ in range(40):
+            fetching.fetch()
+        assert fetching.quarantined() == [("definition-gone", id) for id in bad]
+
+    def test_is_no_reason_to_give_up_a_task_that_was_only_asked_for_with_it(
+        self, fetching: Fetching, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(taskcluster, "_MOST_ALONE", 0)
+        fetching.queue.known = dict(by_task(ONE, TWO))
+        fetching.queue.unusable = {TWO: AnswerUnusable("500")}
+        fetching.tell(ONE, TWO)
+        fetching.fetch()
+        fetching.clock.now += 2 * WEEK
+        report = fetching.fetch()
+        assert (report.pending, fetching.pending()) == (2, dict.fromkeys((ONE, TWO), RECEIVED))
+        monkeypatch.undo()
+        fetching.fetch()
+        assert fetching.archived() == [(DAY, ONE)]
+        assert fetching.quarantined() == [("definition-gone", TWO)]
+
     def test_that_is_too_large_is_in_quarantine_without_its_body(self, fetching: Fetching) -> None:
         fetching.queue.known = dict(by_task(ONE, TWO))
         fetching.queue.unusable = {TWO: AnswerTooLarge("large")}
@@ -385,6 +422,16 @@ class TestAnAnswerOfNoUseAboutOneTask:
         assert (found.removeprefix("definition-"), task) == (reason, TWO)
         [entry] = fetching.archive.quarantine.entries()
         assert fetching.archive.quarantine.body(entry) == hostile
+
+
+class TestAQueueThatIsAskedForTooMuch:
+    def test_is_asked_for_less(self, fetching: Fetching) -> None:
+        ids = [task_id(number) for number in range(50)]
+        fetching.queue.known = dict(by_task(*ids))
+        fetching.queue.most_at_once = 10
+        fetching.tell(*ids)
+        assert fetching.fetch().pending == 0
+        assert fetching.archived() == [(DAY, id) for id in ids]
 
 
 class TestAQueueThatFails:

@@ -24,6 +24,7 @@ from fxci_assets.pipeline import LOOK_BACK, Pipeline, Refused
 from fxci_assets.pipeline import Clock as Now
 from fxci_assets.quality import no_definition_is_gone, nothing_is_missing
 from fxci_assets.repair import RepairReport, message_of, missing
+from fxci_assets.resources import taskcluster
 from fxci_assets.resources.local_warehouse import LocalWarehouse
 from fxci_assets.resources.pulse import BatchLimits
 from fxci_assets.resources.taskcluster import AnswerUnusable, Taskcluster, TaskclusterError
@@ -247,6 +248,21 @@ class TestATaskWithoutARun:
         case.queue.known = {TWO: b"not JSON"}
         assert case.repair().filed == 2
         assert case.rows(TASKS_OF_DAY) == [(ONE, None), (TWO, None)]
+
+    def test_gets_them_later_where_only_those_of_others_are_not_to_be_had(
+        self, case: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is filed without tags stays so."""
+        monkeypatch.setattr(taskcluster, "_MOST_ALONE", 0)
+        case.define(ONE, TWO)
+        case.queue.known_statuses = {id: status(id, run()) for id in (ONE, TWO)}
+        case.queue.without_definition = {TWO: AnswerUnusable("500")}
+        report = case.repair()
+        assert (report.filed, report.unresolved, case.quarantined()) == (0, 2, [])
+        monkeypatch.undo()
+        report = case.repair()
+        assert (report.filed, report.unresolved) == (2, 0)
+        assert case.rows(TASKS_OF_DAY) == [(ONE, "test"), (TWO, None)]
 
     def test_is_asked_for_with_many_others(
         self, case: Case, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,6 @@ Everything that is asked is public: no credentials are needed, and none are sent
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,8 +22,10 @@ import urllib3 as _urllib3
 from fxci_assets import flat_json
 from fxci_assets.resources.taskcluster import (
     MOST_IDS,
+    NOBODY,
     AnswerTooLarge,
     AnswerUnusable,
+    NoAnswer,
     TaskclusterError,
 )
 from fxci_assets.settings import variable
@@ -43,6 +44,14 @@ _MOST_BYTES_OF_ONE = 100_000_000
 """Of the answer about one task, also unpacked: two MB of gzip can be two GB. No definition that is
 known is a tenth of it, and one that is larger would not fit into a row of BigQuery either."""
 
+_RETRIES = 1
+"""After a 5xx or a lost connection. What fails again is soon asked for in halves or by the next
+fetch, and each of the many failures on the way to one task costs this anew."""
+
+_RETRIES_FOR_NOBODY = 5
+"""Of the question that tells a queue which is down from one that was asked for too much. They take
+5.5 s: one that is back by then has failed nobody."""
+
 Read = Callable[[bytes], tuple[dict[str, bytes], bool]]
 """An answer's body to what it says of each task, and whether it is only a part."""
 
@@ -50,20 +59,16 @@ Read = Callable[[bytes], tuple[dict[str, bytes], bool]]
 class TaskclusterQueue:
     """Implements `Taskcluster`. Connects at the first request, and not before.
 
-    A request with its whole answer has `request_seconds`. One that fails by a lost connection or
-    a 5xx is made again by the client, five times, but not later than `retry_seconds` after it was
-    first made.
+    A request with its whole answer has `request_seconds`, and is not made again after them. One
+    that fails sooner, by a lost connection or a 5xx, is made again by the client.
     """
 
-    def __init__(
-        self, root_url: str, *, request_seconds: float = 60.0, retry_seconds: float = 300.0
-    ) -> None:
+    def __init__(self, root_url: str, *, request_seconds: float = 60.0) -> None:
         if not root_url.startswith(("https://", "http://")):
             raise TaskclusterError(f"{_ROOT_URL} is {root_url!r}, and should be a URL")
         self._where = f"Taskcluster at {root_url}"
         self._client = _taskcluster.Queue({"rootUrl": root_url})
         self._session = _Session(request_seconds)
-        self._retry_seconds = retry_seconds
 
     def definitions(self, ids: Sequence[str]) -> Mapping[str, bytes]:
         return self._found("tasks", ids, _read_definitions)
@@ -105,7 +110,6 @@ class TaskclusterQueue:
         # The client's own way to call a method ignores the session that it is given, so that it
         # can have no timeout; nor does it give the answer's bytes, and 1.10 would become 1.1.
         payload = {"taskIds": list(ids)}
-        self._session.give_up_at = time.monotonic() + self._retry_seconds
         most_bytes = _MOST_BYTES_OF_ONE if len(ids) == 1 else _MOST_BYTES
         self._session.most_bytes = most_bytes
         try:
@@ -114,6 +118,7 @@ class TaskclusterQueue:
                 self._client.buildUrl(method, payload),
                 _utils.dumpJson(payload),
                 {"Content-Type": "application/json"},
+                _RETRIES_FOR_NOBODY if ids == [NOBODY] else _RETRIES,
                 session=self._session,
             )
         except _TooLarge as error:
@@ -122,18 +127,18 @@ class TaskclusterQueue:
                 f"{self._where}: the answer about {about} is larger than {most_bytes:,} bytes"
             ) from error
         except _OutOfTime as error:
-            raise TaskclusterError(
-                f"{self._where}: {error} (given up after {self._retry_seconds:g} s)"
-            ) from error
+            raise NoAnswer(f"{self._where}: {error}") from error
         except _requests.RequestException as error:
-            raise TaskclusterError(
+            raise NoAnswer(
                 f"{self._where}: {_said(error)}; check {_ROOT_URL} and the network"
             ) from error
         if response.status_code == 500:
-            # Not 502 to 504, which come from before the queue. It checks all of what it answers
-            # against its own schema, and where one task does not match it answers with this
-            # (taskcluster/taskcluster, libraries/api/src/middleware/schema.js).
+            # The queue checks all of what it answers against its own schema, and where one task
+            # does not match it answers with this (taskcluster/taskcluster,
+            # libraries/api/src/middleware/schema.js).
             raise AnswerUnusable(f"{self._where}: {_refusal(response)}")
+        if response.status_code > 500:
+            raise NoAnswer(f"{self._where}: {_refusal(response)}")
         if response.status_code != 200:
             raise TaskclusterError(f"{self._where}: {_refusal(response)}")
         body: bytes = response.raw.getvalue()  # the session's; response.content would copy it
@@ -145,7 +150,7 @@ class _TooLarge(Exception):
 
 
 class _OutOfTime(Exception):
-    """Not a RequestException: there is no time to ask again. Its text is what failed last."""
+    """Not a RequestException: what took so long once would again."""
 
 
 class _Session(_requests.Session):
@@ -157,25 +162,16 @@ class _Session(_requests.Session):
         # Else a .netrc would be looked into for credentials.
         self.auth = _as_it_is
         self.request_seconds = request_seconds
-        self.give_up_at = math.inf
-        self.most_bytes: float = math.inf
-        self._failure = ""
+        self.most_bytes = _MOST_BYTES
 
     def request(self, *args: Any, **options: Any) -> _requests.Response:  # noqa: ANN401
-        began = time.monotonic()
-        ends = min(began + self.request_seconds, self.give_up_at)
-        if ends <= began:
-            raise _OutOfTime(self._failure)
-        self._failure = f"no answer within {ends - began:g} s"
+        ends = time.monotonic() + self.request_seconds
         try:
-            options |= {"stream": True, "timeout": ends - began}
+            options |= {"stream": True, "timeout": self.request_seconds}
             response = super().request(*args, **options)
             response.raw = io.BytesIO(self._body(response, ends))
-        except _requests.RequestException as error:
-            self._failure = _said(error)
-            raise
-        if response.status_code >= 500:
-            self._failure = _refusal(response)
+        except _requests.Timeout as error:
+            raise _OutOfTime(f"no whole answer within {self.request_seconds:g} s") from error
         return response
 
     def _body(self, response: _requests.Response, ends: float) -> bytes:
@@ -186,7 +182,9 @@ class _Session(_requests.Session):
                 if len(body) > self.most_bytes:
                     raise _TooLarge
                 if time.monotonic() > ends:
-                    raise _requests.ReadTimeout("the answer takes too long")
+                    raise _requests.ReadTimeout
+        except _urllib3.exceptions.TimeoutError as error:
+            raise _requests.ReadTimeout from error
         except _urllib3.exceptions.HTTPError as error:
             raise _requests.ConnectionError(error) from error
         finally:
