@@ -26,7 +26,8 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65_535, description="a port, 1 to 65
 Count = Annotated[int, msgspec.Meta(ge=1, description="a whole number above 0")]
 # Bounded so that the calendar has a day so long ago.
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500, description="days, 0 to 36500")]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9, description="seconds above 0, up to 1e9")]
+# No less than a microsecond: a time span of less would be none.
+Seconds = Annotated[float, msgspec.Meta(ge=1e-6, le=1e9, description="seconds above 0, up to 1e9")]
 Identifier = Annotated[
     str, msgspec.Meta(pattern=r"^\w+$", description="a name of letters, digits and underscores")
 ]

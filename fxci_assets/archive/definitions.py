@@ -8,7 +8,7 @@ events that has none is still to be looked at. Together they say which tasks wer
 the definitions themselves do not, because a message does not tell on which day its task was
 created, and to read a week of bodies for their ids would take minutes.
 
-`task_definitions/pending/<unique>`: tasks that were asked for and not returned, and since when.
+`task_definitions/pending/<unique>`: tasks of which no definition was had yet, and since when.
 A file is never changed: who settles some of its tasks writes the others anew, and then removes the
 files that it has read. So a task can be on the list twice, but it never gets lost, whoever else
 does the same and wherever one dies.

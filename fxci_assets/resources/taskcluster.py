@@ -8,8 +8,10 @@ means is `fxci_assets.taskcluster.definitions`; when it is fetched, `fxci_assets
 
 from __future__ import annotations
 
+import base64
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -17,8 +19,9 @@ MOST_IDS = 500
 """Tasks that are asked for at once. The answer to more may come in pages, and these have no stable
 order: the queue's query has a LIMIT and no ORDER BY."""
 
-NOBODY = "AAAAAAAAQACAAAAAAAAAAA"
-"""The id of no task, though it could be one's: 122 zero bits."""
+NOBODY = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+"""The id of no task, though it could be one's. Whoever creates a task chooses its id, so that
+nobody may know it beforehand."""
 
 _MOST_ALONE = 20
 """Tasks that are found one by one to have an answer of no use. Where there are more, the others
