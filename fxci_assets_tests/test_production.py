@@ -32,6 +32,7 @@ from fxci_assets_tests.definitions import definition
 from fxci_assets_tests.events import body, message, run, task_id
 from fxci_assets_tests.gcs import Emulator
 from fxci_assets_tests.monitoring_server import MonitoringServer, Page
+from fxci_assets_tests.old_job import old_run, old_task
 from fxci_assets_tests.plain_rows import Row
 from fxci_assets_tests.postgres import Postgres
 from fxci_assets_tests.production import (
@@ -233,27 +234,6 @@ def _up(worker: str, day: dt.date, seconds: float) -> TimeSeries:
 
 
 # --- the first drain
-
-
-def old_run(number: int, resolved: dt.datetime) -> Row:
-    return {
-        "task_id": task_id(number),
-        "run_id": 0,
-        "scheduled": resolved - dt.timedelta(hours=1),
-        "resolved": resolved,
-        "state": "completed",
-        "reason_created": "the old job",
-    }
-
-
-def old_task(number: int) -> Row:
-    return {
-        "scheduler_id": "the-old-job",
-        "task_group_id": task_id(0),
-        "task_id": task_id(number),
-        "task_queue_id": "gecko-t/t-linux",
-        "tags": {"kind": "test"},
-    }
 
 
 def old_definition(number: int, created: dt.datetime) -> Row:

@@ -24,6 +24,7 @@ from fxci_assets.settings import BigQuery, Settings
 from fxci_assets.tables import TASK_RUNS, TASKS, Table, arrow_schema
 from fxci_assets.takeover import Takeover
 from fxci_assets_tests.events import RECEIVED, body, message, run, task_id
+from fxci_assets_tests.old_job import old_run, old_task
 from fxci_assets_tests.pulse import MemoryPulse
 from fxci_assets_tests.test_pipeline import make_pipeline
 
@@ -37,29 +38,6 @@ NAMES = sql.names(Settings(bigquery=BigQuery(project="project", dataset="dataset
 def ago(days: int, time: str = "12:00") -> dt.datetime:
     at = dt.time.fromisoformat(time)
     return dt.datetime.combine(TODAY - dt.timedelta(days=days), at, dt.UTC)
-
-
-def old_run(
-    number: int, resolved: dt.datetime, run_id: int = 0, state: str = "completed"
-) -> dict[str, object]:
-    return {
-        "task_id": task_id(number),
-        "run_id": run_id,
-        "scheduled": resolved - dt.timedelta(hours=1),
-        "resolved": resolved,
-        "state": state,
-        "reason_created": "the old job",
-    }
-
-
-def old_task(number: int) -> dict[str, object]:
-    return {
-        "scheduler_id": "the-old-job",
-        "task_group_id": task_id(0),
-        "task_id": task_id(number),
-        "task_queue_id": "gecko-t/t-linux",
-        "tags": {"kind": "test"},
-    }
 
 
 class OldJob:

@@ -381,19 +381,6 @@ def test_grpc_says_that_there_is_no_token_in_the_words_that_are_looked_for() -> 
     assert failed.value.details() == f"{cloud_monitoring._NOT_LOGGED_IN}log in anew"
 
 
-@pytest.fixture(scope="module")
-def key() -> dict[str, str]:
-    """A service account's key, of no account."""
-    certificate = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.RSA)
-    return {
-        "type": "service_account",
-        "client_email": "etl@project.iam.gserviceaccount.com",
-        "private_key": certificate.private_key_pem.bytes().decode(),
-        "private_key_id": "0123456789abcdef",
-        "token_uri": "https://oauth2.googleapis.com/token",
-    }
-
-
 def encoded(value: object) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-import trustme
 from google.oauth2 import service_account
 
 from fxci_assets.resources.google_credentials import CredentialsError, credentials
@@ -19,18 +18,6 @@ NO_KEY = "is base64, but not of a service account's key in JSON"
 
 def encoded(value: object) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
-
-
-@pytest.fixture(scope="module")
-def key() -> dict[str, str]:
-    """A service account's key, of no account."""
-    certificate = trustme.CA().issue_cert("localhost", key_type=trustme.KeyType.RSA)
-    return {
-        "type": "service_account",
-        "client_email": "etl@project.iam.gserviceaccount.com",
-        "private_key": certificate.private_key_pem.bytes().decode(),
-        "token_uri": "https://oauth2.googleapis.com/token",
-    }
 
 
 def test_a_setting_is_the_base64_of_a_key_be_it_in_lines(key: dict[str, str]) -> None:
