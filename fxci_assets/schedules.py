@@ -90,15 +90,13 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
         # An explicit day: a schedule made from the partitioned job would ask for yesterday.
         return dg.RunRequest(partition_key=pipeline.today().isoformat())
 
-    @dg.schedule(
+    checks_every_hour = dg.ScheduleDefinition(
         name="checks_every_hour",
         cron_schedule="40 * * * *",
         job_name="checks",
         default_status=status,
         description="All checks over the last days.",
     )
-    def checks_every_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest()
 
     @dg.schedule(
         name="uptime_every_night",
@@ -146,15 +144,13 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     ) -> list[dg.RunRequest] | dg.SkipReason:
         return costs_of(pipeline, WEEKLY_BILLS)
 
-    @dg.schedule(
+    repair_every_day = dg.ScheduleDefinition(
         name="repair_every_day",
         cron_schedule="20 5 * * *",
         job_name="repair",
         default_status=status,
         description="What messages did not tell of the last days is asked of the queue.",
     )
-    def repair_every_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest()
 
     schedules = [
         drain_every_ten_minutes,
@@ -165,8 +161,7 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
         repair_every_day,
     ]
     if settings.bigquery.view_dataset is not None:
-
-        @dg.schedule(
+        views_every_day = dg.ScheduleDefinition(
             name="views_every_day",
             cron_schedule="10 4 * * *",
             job_name="public_views",
@@ -174,8 +169,5 @@ def default_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
             description="The public views are made again, should the code or somebody else have "
             "changed them.",
         )
-        def views_every_day(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-            return dg.RunRequest()
-
         schedules.append(views_every_day)
     return schedules

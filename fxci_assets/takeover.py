@@ -44,7 +44,7 @@ DAYS_BACK = LIFE.days + 1
 TABLES = (TASK_RUNS, TASKS, TASK_DEFINITIONS)
 """The tables that are taken over."""
 
-GUESSED = "guessed"
+_GUESSED = "guessed"
 """The column of a row that is kept under its own day for want of a better one."""
 
 _GUESSED_FROM = 5_000
@@ -65,7 +65,7 @@ class TakeoverError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """What is done once, before the first messages are read."""
+    """What is done once, before the first day of these tables is built."""
 
     archive: Archive
     warehouse: Warehouse
@@ -189,10 +189,10 @@ def _keep_partition(
                     "required: mend or delete them, and drain again"
                 )
         certain = part
-        if GUESSED in part.column_names:
-            certain = part.filter(pc.invert(part[GUESSED]))
+        if _GUESSED in part.column_names:
+            certain = part.filter(pc.invert(part[_GUESSED]))
             if len(certain) < len(part):
-                guessed.append(_Guessed(partition, part.filter(part[GUESSED]).select(columns)))
+                guessed.append(_Guessed(partition, part.filter(part[_GUESSED]).select(columns)))
         for day in pc.unique(certain["kept_under"]).to_pylist():
             of_day = certain.filter(pc.equal(certain["kept_under"], day)).select(columns)
             attempt.write(table, day, partition, number, of_day)
@@ -264,15 +264,14 @@ def import_failed_events(
         _log.info("of the old job's failed messages, %s", report.describe())
 
 
-def import_failed_tasks(archive: Archive, bucket: Store, clock: Callable[[], dt.datetime]) -> int:
+def import_failed_tasks(archive: Archive, bucket: Store, clock: Callable[[], dt.datetime]) -> None:
     """Put the tasks whose definitions the old job could not fetch on the pending list; their file
-    stays where it is. Returns how many these are.
+    stays where it is.
 
     Raises TakeoverError where the file is not a list of ids.
     """
     ids = _left_behind(bucket, FAILED_TASKS, list[str], "task ids")
     archive.definitions.add_pending(dict.fromkeys(ids, clock()))
-    return len(ids)
 
 
 def _left_behind(bucket: Store, name: str, type: type[list[Entry]], what: str) -> list[Entry]:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import msgspec
 import pyarrow as pa
 
-from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
+from fxci_assets.archive.files import DayFiles, folder_of, to_parquet
 from fxci_assets.archive.store import Store, at_once
 
 DEFINITION_SCHEMA = pa.schema(
@@ -69,11 +69,11 @@ class _Asked(msgspec.Struct, frozen=True):
     since: dict[str, dt.datetime]
 
 
-class DefinitionFiles:
+class DefinitionFiles(DayFiles):
     """The archived definitions, and the state of fetching them."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store, _FOLDER, _FORMAT)
 
     def write(self, day: dt.date, definitions: Sequence[Definition]) -> None:
         """Add one file to a day; it is durable on return."""
@@ -83,25 +83,13 @@ class DefinitionFiles:
         name = f"{fetched_at:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex}.parquet"
         self._store.create(f"{folder_of(_FOLDER, day)}/{name}", data)
 
-    def days(self) -> list[dt.date]:
-        """The days under which any are filed, ascending."""
-        return days_of(self._store.folders(_FOLDER))
-
-    def files(self, day: dt.date) -> list[str]:
-        """Names of the day's files, sorted. Files are never changed, so that the names stand for
-        the contents."""
-        return [
-            name for name in self._store.files(folder_of(_FOLDER, day)) if name.endswith(".parquet")
-        ]
-
     def read(self, day: dt.date, files: Sequence[str]) -> Iterator[pa.Table]:
         """The definitions in some of the day's files, in parts that are small in memory.
 
         Raises ArchiveError where one cannot be read.
         """
         for name in files:
-            path = f"{folder_of(_FOLDER, day)}/{name}"
-            yield from from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
+            yield from self.parts(day, name)
 
     def told_files(self, day: dt.date) -> list[str]:
         """Names of the files of events, of a day of receipt, that were looked at."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from fxci_assets.archive.files import days_of, folder_of, from_parquet, to_parquet
+from fxci_assets.archive.files import DayFiles, folder_of, to_parquet
 from fxci_assets.archive.store import Store
 
 EVENT_SCHEMA = pa.schema(
@@ -32,11 +32,11 @@ _RECEIVED = "%Y%m%dT%H%M%SZ"
 """How a file's name begins, up to the first dash."""
 
 
-class EventFiles:
-    """The archived messages."""
+class EventFiles(DayFiles):
+    """The archived messages, under the days on which their runs resolved."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store, _FOLDER, _FORMAT)
 
     def write(self, day: dt.date, events: pa.Table) -> int:
         """Add one file to a day; it is durable on return. Returns its size in bytes."""
@@ -45,17 +45,6 @@ class EventFiles:
         name = f"{received_at:{_RECEIVED}}-{uuid.uuid4().hex}.parquet"
         self._store.create(f"{folder_of(_FOLDER, day)}/{name}", data)
         return len(data)
-
-    def days(self) -> list[dt.date]:
-        """The days under which anything is filed, ascending."""
-        return days_of(self._store.folders(_FOLDER))
-
-    def files(self, day: dt.date) -> list[str]:
-        """Names of the day's files, sorted. Files are never changed, so that the names stand for
-        the contents."""
-        return [
-            name for name in self._store.files(folder_of(_FOLDER, day)) if name.endswith(".parquet")
-        ]
 
     def received_on(self, name: str) -> dt.date | None:
         """The day on which a file's first message was received; None if its name does not say."""
@@ -69,5 +58,4 @@ class EventFiles:
         Raises ArchiveError where one cannot be read.
         """
         for name in files:
-            path = f"{folder_of(_FOLDER, day)}/{name}"
-            yield from from_parquet(self._store.read(path), _FORMAT, self._store.uri(path))
+            yield from self.parts(day, name)

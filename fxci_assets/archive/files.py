@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fxci_assets.archive.store import Store
+
 _FORMAT_KEY = b"fxci.format"
 _PART_BYTES = 8_000_000
 
@@ -33,6 +35,38 @@ def days_of(folders: Sequence[str]) -> list[dt.date]:
         with contextlib.suppress(ValueError):
             days.append(dt.datetime.strptime(name, "date=%Y-%m-%d").date())  # noqa: DTZ007
     return days
+
+
+class DayFiles:
+    """The Parquet files of one kind, by day. They are never changed, so that their names stand for
+    their contents."""
+
+    def __init__(self, store: Store, folder: str, format: bytes) -> None:
+        self._store = store
+        self._folder = folder
+        self._format = format
+
+    def days(self) -> list[dt.date]:
+        """The days that have any, ascending."""
+        return days_of(self._store.folders(self._folder))
+
+    def files(self, day: dt.date) -> list[str]:
+        """Names of the day's files, sorted."""
+        names = self._store.files(folder_of(self._folder, day))
+        return [name for name in names if name.endswith(".parquet")]
+
+    def parts(self, day: dt.date, name: str) -> Iterator[pa.Table]:
+        """The rows of one of the day's files, in parts that are small in memory. Raises
+        ArchiveError where it cannot be read."""
+        data = self._store.read(self._path(day, name))
+        yield from from_parquet(data, self._format, self.uri(day, name))
+
+    def uri(self, day: dt.date, name: str) -> str:
+        """Where a person finds one of the day's files."""
+        return self._store.uri(self._path(day, name))
+
+    def _path(self, day: dt.date, name: str) -> str:
+        return f"{folder_of(self._folder, day)}/{name}"
 
 
 def to_parquet(rows: pa.Table, format: bytes) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from fxci_assets.archive.files import ArchiveError, days_of, folder_of, from_parquet, to_parquet
+from fxci_assets.archive.files import ArchiveError, DayFiles, folder_of, to_parquet
 from fxci_assets.archive.store import Store
 
 _FOLDER = "worker_metrics"
@@ -37,11 +37,11 @@ class Fetch:
     answers: Mapping[str, Sequence[bytes]]
 
 
-class UptimeFetches:
-    """The archived fetches."""
+class UptimeFetches(DayFiles):
+    """The archived fetches; of a day's files the newest is the last."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store, _FOLDER, _FORMAT)
 
     def write(self, day: dt.date, fetch: Fetch) -> str:
         """Add a complete fetch to a day; it is durable on return. Returns the name of its file."""
@@ -57,29 +57,16 @@ class UptimeFetches:
         self._store.create(f"{folder_of(_FOLDER, day)}/{name}", data)
         return name
 
-    def days(self) -> list[dt.date]:
-        """The days that were fetched, ascending."""
-        return days_of(self._store.folders(_FOLDER))
-
-    def files(self, day: dt.date) -> list[str]:
-        """Names of the day's files, the newest fetch last. Files are never changed, so that the
-        names stand for the contents."""
-        return [
-            name for name in self._store.files(folder_of(_FOLDER, day)) if name.endswith(".parquet")
-        ]
-
     def read(self, day: dt.date, name: str) -> Fetch:
         """One of the day's fetches. Raises ArchiveError where its file cannot be read."""
-        path = f"{folder_of(_FOLDER, day)}/{name}"
-        uri = self._store.uri(path)
         fetched_at: dt.datetime | None = None
         answers: dict[str, list[bytes]] = {}
-        for part in from_parquet(self._store.read(path), _FORMAT, uri):
+        for part in self.parts(day, name):
             for row in part.to_pylist():
                 fetched_at = row["fetched_at"]
                 series = answers.setdefault(row["project"], [])
                 if row["body"] is not None:
                     series.append(row["body"])
         if fetched_at is None:
-            raise ArchiveError(f"{uri} holds no answer of any project")
+            raise ArchiveError(f"{self.uri(day, name)} holds no answer of any project")
         return Fetch(fetched_at, answers)
